@@ -1,0 +1,5 @@
+"""``python -m sweepkit``: the same as the ``sweepkit`` command."""
+
+from .cli import main
+
+main()

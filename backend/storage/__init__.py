@@ -1,0 +1,1 @@
+"""What the backend keeps: rows in SQLite (one writer) and content-addressed blobs."""

@@ -1,0 +1,162 @@
+"""The store's one SQLite file: many readers, one writer thread that commits for many requests at once.
+
+Acknowledged means on disk. A request hands its change to the writer and is answered after the commit that holds
+it (WAL, ``synchronous=FULL``); whatever else has arrived meanwhile shares that commit, so durability costs one
+sync for many requests.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Change = Callable[[sqlite3.Connection], Any]
+
+SCHEMA = Path(__file__).with_name("schema")
+VERSION = 1
+_BATCH = 512  # changes in one commit at most, so that the first of them does not wait too long
+_log = logging.getLogger(__name__)
+
+
+class StoreError(Exception):
+    """The store cannot be opened or written: a full disk, a read-only folder, a file that is no store."""
+
+
+class Database:
+    """The store, opened. Close it to end the writer thread; what was queued before is still committed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
+        self._queue: queue.SimpleQueue[tuple[Change, Future[Any]] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._connection = _open(path)
+        self._writer = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
+        self._writer.start()
+
+    def read(self) -> sqlite3.Connection:
+        """This thread's connection for reading: rows as ``sqlite3.Row``, any attempt to write is refused."""
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = _connect(self._path)
+            connection.execute("PRAGMA query_only = ON")
+            self._local.connection = connection
+            self._readers.append(connection)
+        return connection
+
+    def submit(self, change: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """Queue ``change``; the future is done when its commit is on disk, or holds what ``change`` raised."""
+        future: Future[T] = Future()
+        if self._closed:
+            future.set_exception(StoreError("the store is closed"))
+        else:
+            self._queue.put((change, future))
+        return future
+
+    def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``change`` in the writer and return its result once it is on disk."""
+        return self.submit(change).result()
+
+    def close(self) -> None:
+        """Commit what is queued, end the writer and close every connection."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._writer.join()
+        for reader in self._readers:
+            reader.close()
+        self._connection.close()
+
+    def _write_loop(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch = [first]
+            ended = False
+            while len(batch) < _BATCH and not self._queue.empty():
+                item = self._queue.get()
+                if item is None:
+                    ended = True
+                    break
+                batch.append(item)
+            self._commit(batch)
+            if ended:
+                return
+
+    def _commit(self, batch: list[tuple[Change, Future[Any]]]) -> None:
+        connection = self._connection
+        results: list[tuple[Future[Any], Any]] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for change, future in batch:
+                result = self._apply(change, future)
+                if result is not _FAILED:
+                    results.append((future, result))
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            _log.error("a commit failed: %s", error)
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(StoreError(f"the store could not be written: {error}"))
+            return
+        for future, result in results:
+            future.set_result(result)
+
+    def _apply(self, change: Change, future: Future[Any]) -> Any:
+        """One change in a savepoint of its own, so that its failure leaves the others of the commit alone."""
+        connection = self._connection
+        connection.execute("SAVEPOINT change")
+        try:
+            result = change(connection)
+        except Exception as error:
+            if not connection.in_transaction:  # SQLite gave the whole transaction up (a full disk)
+                raise sqlite3.OperationalError(str(error)) from error
+            connection.execute("ROLLBACK TO change")
+            connection.execute("RELEASE change")
+            future.set_exception(error)
+            return _FAILED
+        connection.execute("RELEASE change")
+        return result
+
+
+_FAILED = object()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # A connection is closed by another thread than the one that used it, hence check_same_thread.
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA cache_size = -16000")
+    return connection
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        connection = _connect(path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        _make_schema(connection)
+    except sqlite3.Error as error:
+        raise StoreError(f"cannot open the store {path}: {error}") from error
+    return connection
+
+
+def _make_schema(connection: sqlite3.Connection) -> None:
+    """A new store gets its tables; an existing one is checked to be of this version."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == VERSION:
+        return
+    if version != 0:
+        raise StoreError(f"the store has version {version}, this sweepkit knows {VERSION}: use a newer sweepkit")
+    scripts = "\n".join(file.read_text(encoding="utf-8") for file in sorted(SCHEMA.glob("*.sql")))
+    connection.executescript(f"BEGIN IMMEDIATE;\n{scripts}\nPRAGMA user_version = {VERSION};\nCOMMIT;")
