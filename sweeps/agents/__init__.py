@@ -1,0 +1,1 @@
+"""Agents: a host's slots, W&B's agent protocol, and trials that leave no process behind."""
