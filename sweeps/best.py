@@ -1,0 +1,171 @@
+"""The best run of a sweep: by the best value of the sweep's metric over each run's history."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SweepkitError, UsageError
+
+if TYPE_CHECKING:
+    from .wandb_api import Run, Sweep, SweepRef, WandbApi
+
+MAXIMIZE = "maximize"
+MINIMIZE = "minimize"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a sweep optimizes; ``goal`` is ``maximize`` or ``minimize``."""
+
+    name: str
+    goal: str = MINIMIZE
+
+    def better(self, value: float, than: float) -> bool:
+        """Whether ``value`` is strictly better, so that the earlier one keeps a tie."""
+        return value > than if self.goal == MAXIMIZE else value < than
+
+
+@dataclass(frozen=True)
+class Best:
+    """A run with its best value of the metric; ``step`` is None where only the run's summary knows the value."""
+
+    run: Run
+    value: float
+    step: int | None
+
+    def record(self, metric: Metric, url: str) -> dict[str, Any]:
+        """The documented keys of the best run."""
+        return {
+            "id": self.run.id,
+            "path": self.run.path,
+            "name": self.run.name,
+            "state": self.run.state,
+            "metric": metric.name,
+            "goal": metric.goal,
+            "value": self.value,
+            "step": self.step,
+            "config": self.run.config,
+            "url": url,
+        }
+
+
+def metric_of(sweep: Sweep) -> Metric:
+    """The sweep's metric. W&B's goal is ``minimize`` where the configuration names none.
+
+    Raises:
+        UsageError: the sweep has no metric (a grid or random search may leave it out).
+    """
+    entry = sweep.config.get("metric") or {}
+    name = entry.get("name") if isinstance(entry, Mapping) else None
+    if not name:
+        raise UsageError(
+            f"sweep {sweep.ref.path} has no metric, so there is no best run",
+            "add `metric: {name: ..., goal: maximize}` to its YAML and create it again",
+        )
+    return Metric(str(name), str(entry.get("goal") or MINIMIZE))
+
+
+def best(api: WandbApi, ref: SweepRef) -> Best:
+    """The best finished run.
+
+    Ties go to the run that was created earlier, and within a run to the earlier step; NaN and infinities never win.
+
+    Raises:
+        SweepkitError: no run is finished, or none logged the metric; the message names what was logged.
+        UsageError: the sweep has no metric.
+    """
+    sweep = api.sweep(ref)
+    metric = metric_of(sweep)
+    runs = api.runs(ref)
+    finished = [run for run in runs if run.state == "finished"]
+    found = winner(values(api, finished, metric), metric)
+    if found is None:
+        raise _nothing(api, ref, metric, runs, finished)
+    return found
+
+
+def values(api: WandbApi, runs: Sequence[Run], metric: Metric) -> list[Best]:
+    """The best value of each run that has one, in the order of ``runs``."""
+    with ThreadPoolExecutor(max_workers=8) as threads:  # a request waits for the network most of its time
+        found = threads.map(lambda run: best_of_run(api, run, metric), runs)
+        return [each for each in found if each is not None]
+
+
+def winner(candidates: Iterable[Best], metric: Metric) -> Best | None:
+    """The best of ``candidates``, which are in the order of the runs' creation."""
+    leader: Best | None = None
+    for candidate in candidates:
+        if leader is None or metric.better(candidate.value, leader.value):
+            leader = candidate
+    return leader
+
+
+def best_of_run(api: WandbApi, run: Run, metric: Metric) -> Best | None:
+    """The best finite value that ``run`` logged, by its history, or by its summary where the history has none."""
+    leader: Best | None = None
+    for row in api.history(run, [metric.name]):
+        value = finite(row[metric.name])
+        if value is not None and (leader is None or metric.better(value, leader.value)):
+            leader = Best(run, value, row["_step"])
+    if leader is None and (value := _in_summary(run.summary, metric)) is not None:
+        leader = Best(run, value, None)
+    return leader
+
+
+def finite(value: Any) -> float | None:
+    """``value`` if it is a finite number; a boolean is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return value
+
+
+def logged(runs: Sequence[Run]) -> list[str]:
+    """The numbers that ``runs`` have in their summaries, by name."""
+    return sorted({name for run in runs for name, value in run.summary.items() if _is_metric(name, value)})
+
+
+def counts(runs: Iterable[Run]) -> dict[str, int]:
+    """How many runs are in which state."""
+    states = [run.state for run in runs]
+    return {state: states.count(state) for state in sorted(set(states))}
+
+
+def _is_metric(name: str, value: Any) -> bool:
+    return not name.startswith("_") and isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _in_summary(summary: Mapping[str, Any], metric: Metric) -> float | None:
+    """W&B keeps a summary under the metric's name, or below it where ``define_metric(summary="min")`` asked for more."""
+    value: Any = summary.get(metric.name)
+    if value is None:
+        value = summary
+        for part in metric.name.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+    if isinstance(value, Mapping):
+        wanted = "max" if metric.goal == MAXIMIZE else "min"
+        value = next((value[key] for key in (wanted, "best", "last") if key in value), None)
+    return finite(value)
+
+
+def _nothing(
+    api: WandbApi, ref: SweepRef, metric: Metric, runs: Sequence[Run], finished: Sequence[Run]
+) -> SweepkitError:
+    """Why there is no best run."""
+    if not runs:
+        return SweepkitError(f"sweep {ref.path} has no runs yet", f"start them with `sweepkit agents {ref.id}`")
+    if not finished:
+        states = ", ".join(f"{count} {state}" for state, count in counts(runs).items())
+        hint = f"see them with `sweepkit status {ref.id}`; a run that failed keeps its last lines in its log"
+        return SweepkitError(f"no run of sweep {ref.path} has finished ({states})", hint)
+    if any(metric.name in run.summary for run in finished):
+        what = "is no finite number in any finished run"
+        return SweepkitError(f"the metric {metric.name!r} {what} of sweep {ref.path}", "check what the program logs")
+    names = ", ".join(logged(finished)) or "nothing"
+    return SweepkitError(
+        f"the metric {metric.name!r} was never logged by the runs of sweep {ref.path}; they logged: {names}",
+        "set metric.name in the YAML to one of these, or log it with wandb.log in the program",
+    )
