@@ -1,0 +1,361 @@
+"""One trial, from top to bottom: settings, data, model, epochs, checkpoints, end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import wandb
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from ..errors import SweepkitError, Unreachable, UsageError
+from . import checkpoint, config, naming, tasks
+from .config import Hyperparameters
+from .model import SmallCNN, make_optimizer
+from .preemption import Preemption
+
+PREEMPTED = 143  # 128 + SIGTERM, as a shell tells it
+INTERRUPTED = 130
+BEST, LAST = "best.pt", "last.pt"
+METRICS = ("train_loss", "val_loss", "val_acc", "best_val_acc", "learning_rate", "samples_per_second")
+
+USAGE = f"""usage: python -m sweepkit.trainer [--key=value ...]
+
+Trains one trial and logs it to W&B, or to the backend that WANDB_BASE_URL names. Keys: project,
+{", ".join(config.NAMES)};
+short: {", ".join(f"{short} = {name}" for short, name in config.ALIASES.items())}.
+In a sweep the sweep's values win."""
+
+
+@dataclass
+class Progress:
+    """How far a trial has come; part of the last checkpoint."""
+
+    epoch: int = 1  # the epoch under way, counted from 1
+    batch: int = 0  # its batches that are done
+    loss_sum: float = 0.0  # over the images of these batches
+    best_val_acc: float = -1.0
+    history: list[dict[str, float]] = field(default_factory=list)  # the rows of the epochs that are done
+
+
+@dataclass
+class Trial:
+    """Everything that training changes or reads."""
+
+    run: wandb.Run
+    hyper: Hyperparameters
+    task: tasks.Task
+    data: tasks.Data
+    model: SmallCNN
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    folder: Path
+    progress: Progress = field(default_factory=Progress)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train one trial with the given arguments; the exit code.
+
+    0 all epochs done, or stopped early by the sweep; 1 failed; 2 wrong input; 3 no backend; 130 interrupted;
+    143 preempted (SIGTERM), to be resumed.
+    """
+    try:
+        arguments = config.read_arguments(sys.argv[1:] if argv is None else argv)
+        if "help" in arguments:
+            print(USAGE)
+            return 0
+        with Preemption() as requests:
+            return _within_run(arguments, requests)
+    except SweepkitError as error:
+        return _tell(error)
+
+
+def _within_run(arguments: dict[str, Any], requests: Preemption) -> int:
+    """Start the run, train, and end the run with the exit code, so that W&B records how it ended."""
+    run = start_run(arguments, requests)
+    code = 1
+    try:
+        code = fit(prepare(run, arguments), requests)
+    except SweepkitError as error:
+        code = _tell(error)
+    except KeyboardInterrupt:
+        print("sweepkit: interrupted", file=sys.stderr)
+        code = INTERRUPTED
+    finally:
+        run.finish(exit_code=code)
+    return code
+
+
+def start_run(arguments: dict[str, Any], requests: Preemption) -> wandb.Run:
+    """``wandb.init`` with the arguments as configuration; a sweep's values win over them.
+
+    Raises:
+        Unreachable: the backend does not answer or refuses the key.
+        UsageError: wandb refuses its settings.
+    """
+    given = os.environ.get("WANDB_PROJECT") or os.environ.get("WANDB_SWEEP_ID")
+    project = arguments.pop("project", None) or (None if given else config.PROJECT)
+    source = Path(__file__)
+    options: dict[str, Any] = {
+        "save_code": True,
+        # `python -m` names no file, so wandb has to be told which one to save.
+        "program_abspath": str(source),
+        "program_relpath": f"sweepkit/trainer/{source.name}",
+    }
+    if "stop_fn" in wandb.Settings.model_fields:  # otherwise the client interrupts the main thread
+        options["stop_fn"] = requests.stop
+    try:
+        return wandb.init(project=project, config=arguments, settings=wandb.Settings(**options))
+    except wandb.errors.UsageError as error:
+        raise UsageError(f"wandb: {error}", "`sweepkit run` sets up a backend that needs no account") from error
+    except wandb.errors.Error as error:
+        raise Unreachable(f"wandb: {error}", "check WANDB_BASE_URL and WANDB_API_KEY, or WANDB_MODE=offline") from error
+
+
+def prepare(run: wandb.Run, arguments: Mapping[str, Any]) -> Trial:
+    """Hyperparameters, data, model and optimizer of a run; the weights and the data depend on the seed alone.
+
+    Raises:
+        UsageError: a hyperparameter, task or optimizer that does not exist, or data that are not there.
+    """
+    if not run.resumed:
+        config.check_names(run.config)
+    hyper = config.read(run.config)
+    task = tasks.find(hyper.task)
+    hyper = replace(hyper, data_fraction=tasks.fraction_of(task, hyper.data_fraction))
+    naming.name_run(run, arguments)
+    run.config.update(config.missing(run.config, hyper))
+    for metric in METRICS:  # charts over epochs; no summary= here, it would turn the plain summary values into dicts
+        run.define_metric(metric, step_metric="epoch")
+    run.summary.update({"task": task.name, "trainer": "sweepkit"})
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    data = tasks.load(task, tasks.data_root(hyper.data_root), hyper.data_fraction or 1.0, hyper.seed)
+    torch.manual_seed(hyper.seed)
+    mean, std = channel_statistics(data.train_x)
+    model = SmallCNN(task.in_channels, len(task.classes), hyper.hidden_layer_width, hyper.dropout_p, mean, std).to(
+        device
+    )
+    data = tasks.Data(*(tensor.to(device) for tensor in (data.train_x, data.train_y, data.val_x, data.val_y)))
+    optimizer = make_optimizer(model, hyper)
+    return Trial(run, hyper, task, data, model, optimizer, device, checkpoint.folder(run.id))
+
+
+def fit(trial: Trial, requests: Preemption) -> int:
+    """Train all epochs that are not done yet; the exit code.
+
+    Raises:
+        SweepkitError: the loss is no longer a number, or a checkpoint cannot be written.
+    """
+    resume(trial)
+    epochs = trial.hyper.epochs
+    batches = -(-len(trial.data.train_x) // trial.hyper.batch_size)
+    done = (trial.progress.epoch - 1) * batches + trial.progress.batch
+    with tqdm(total=epochs * batches, initial=done, unit="batch", disable=None, file=sys.stderr) as bar:
+        while trial.progress.epoch <= epochs:
+            train_loss, speed = train_epoch(trial, requests, bar)
+            if requests.requested:
+                return end_early(trial, requests.requested)
+            finish_epoch(trial, train_loss, speed)
+            bar.set_postfix(trial.progress.history[-1], refresh=False)
+    keep_best(trial)
+    return 0
+
+
+def train_epoch(trial: Trial, requests: Preemption, bar: tqdm[Any]) -> tuple[float, float]:
+    """The rest of the epoch under way: (mean loss of its images, images a second). Ends early on a request."""
+    x, y, size = trial.data.train_x, trial.data.train_y, trial.hyper.batch_size
+    progress = trial.progress
+    order = torch.randperm(len(x), generator=epoch_generator(trial.hyper.seed, progress.epoch)).to(x.device)
+    trial.model.train()
+    started, images = time.perf_counter(), 0
+    total = torch.tensor(progress.loss_sum, dtype=torch.float64, device=x.device)
+    for chosen in order.split(size)[progress.batch :]:
+        if requests.requested:
+            break
+        total += step(trial.model, trial.optimizer, x[chosen], y[chosen]) * len(chosen)
+        images += len(chosen)
+        progress.batch += 1
+        bar.update()
+    progress.loss_sum = total.item()
+    return progress.loss_sum / len(x), images / max(time.perf_counter() - started, 1e-9)
+
+
+def step(model: SmallCNN, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> Tensor:
+    """One step on one batch; its loss before the step. A closure, because LBFGS evaluates it several times."""
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x), y)
+        loss.backward()
+        return loss
+
+    return torch.as_tensor(optimizer.step(closure)).detach()  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def evaluate(model: SmallCNN, x: Tensor, y: Tensor, size: int = 500) -> tuple[float, float]:
+    """(mean cross-entropy, accuracy from 0 to 1) over all images."""
+    model.eval()
+    loss, right = 0.0, 0
+    for images, labels in zip(x.split(size), y.split(size), strict=True):
+        logits = model(images)
+        loss += functional.cross_entropy(logits, labels, reduction="sum").item()
+        right += int((logits.argmax(1) == labels).sum())
+    return loss / len(x), right / len(x)
+
+
+def finish_epoch(trial: Trial, train_loss: float, speed: float) -> None:
+    """Validate, keep the best, log the epoch's row, write the last checkpoint."""
+    progress = trial.progress
+    val_loss, val_acc = evaluate(trial.model, trial.data.val_x, trial.data.val_y)
+    if not (abs(train_loss) < float("inf") and abs(val_loss) < float("inf")):  # false for NaN too
+        raise SweepkitError(
+            f"the loss is no longer a number in epoch {progress.epoch} (train {train_loss}, val {val_loss})",
+            f"try a smaller lr than {trial.hyper.lr:g}",
+        )
+    if val_acc > progress.best_val_acc:  # the earlier epoch keeps a tie
+        progress.best_val_acc = val_acc
+        save_best(trial, {"val_acc": val_acc, "val_loss": val_loss})
+    learning_rate = float(trial.optimizer.param_groups[0]["lr"])
+    values = (train_loss, val_loss, val_acc, progress.best_val_acc, learning_rate, speed)
+    row = {"epoch": progress.epoch, **dict(zip(METRICS, values, strict=True))}
+    trial.progress = replace(progress, epoch=progress.epoch + 1, batch=0, loss_sum=0.0)
+    trial.progress.history.append(row)
+    log_row(trial.run, row)
+    save_last(trial)
+
+
+def log_row(run: wandb.Run, row: dict[str, float]) -> None:
+    """Log an epoch with the epoch as its step, unless the backend has it already (the run was resumed)."""
+    if row["epoch"] >= run.step:
+        run.log(row, step=int(row["epoch"]), commit=True)
+
+
+def end_early(trial: Trial, request: str) -> int:
+    """Checkpoint in the middle of an epoch; the exit code."""
+    save_last(trial)
+    where = f"epoch {trial.progress.epoch}, batch {trial.progress.batch}"
+    if request == "stop":
+        print(f"sweepkit: the backend stopped this run in {where}", file=sys.stderr)
+        keep_best(trial)
+        return 0
+    print(f"sweepkit: preempted in {where}; a run with the same id and WANDB_RESUME=allow goes on", file=sys.stderr)
+    trial.run.mark_preempting()
+    return PREEMPTED
+
+
+def save_best(trial: Trial, metric: dict[str, float]) -> None:
+    """What predicting and reporting need, and nothing of the training."""
+    content = {
+        "run": trial.run.id,
+        "epoch": trial.progress.epoch,
+        "metric": metric,
+        "config": asdict(trial.hyper),
+        "task": trial.task.name,
+        "classes": list(trial.task.classes),
+        "in_channels": trial.task.in_channels,
+        "model": trial.model.state_dict(),
+    }
+    checkpoint.save(trial.folder / BEST, content)
+
+
+def save_last(trial: Trial) -> None:
+    """What going on needs: the state of everything that the next batch depends on."""
+    content = {
+        "run": trial.run.id,
+        "config": asdict(trial.hyper),
+        "progress": asdict(trial.progress),
+        "model": trial.model.state_dict(),
+        "optimizer": trial.optimizer.state_dict(),
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if trial.device.type == "cuda" else [],
+    }
+    checkpoint.save(trial.folder / LAST, content)
+
+
+def keep_best(trial: Trial) -> None:
+    """Save the best checkpoint as the run's file ``checkpoint/best.pt``, so that it is found on any host."""
+    best = trial.folder / BEST
+    if not best.is_file():
+        return
+    kept = Path(trial.run.dir) / "checkpoint" / BEST
+    kept.parent.mkdir(exist_ok=True)
+    shutil.copyfile(best, kept)
+    trial.run.save(str(kept), base_path=trial.run.dir, policy="now")
+
+
+def resume(trial: Trial) -> None:
+    """Go on from the last checkpoint if this run is to be resumed and has one; otherwise start from the beginning.
+
+    Rows that the checkpoint knows and the backend does not (a kill came between the two) are logged again.
+    """
+    wanted = trial.run.resumed or trial.run.settings.resume in ("allow", "must", "auto")
+    if not wanted:
+        shutil.rmtree(trial.folder, ignore_errors=True)  # of an earlier run that had the same id
+        return
+    if not (trial.folder / LAST).is_file():
+        return
+    try:
+        content = checkpoint.load(trial.folder / LAST)
+        best = checkpoint.load(trial.folder / BEST) if content["progress"]["best_val_acc"] >= 0 else None
+        _check_same(trial, content, best)
+        _restore(trial, content)
+    except (SweepkitError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        print(f"sweepkit: {error}; starting over from the first epoch", file=sys.stderr)
+        shutil.rmtree(trial.folder, ignore_errors=True)
+        return
+    print(f"sweepkit: resumed in epoch {trial.progress.epoch} of {trial.hyper.epochs}", file=sys.stderr)
+    for row in trial.progress.history:
+        log_row(trial.run, row)
+
+
+def _check_same(trial: Trial, content: dict[str, Any], best: dict[str, Any] | None) -> None:
+    """More epochs, or data in another folder, are the same training; any other change is not."""
+    free = {"epochs", "data_root"}
+    for stored in (content, best):
+        if stored is None:
+            continue
+        now = asdict(trial.hyper)
+        changed = [name for name in now if name not in free and stored["config"].get(name) != now[name]]
+        if changed:
+            raise SweepkitError(f"the checkpoint in {trial.folder} was trained with another {', '.join(changed)}")
+
+
+def _restore(trial: Trial, content: dict[str, Any]) -> None:
+    progress = Progress(**content["progress"])
+    trial.model.load_state_dict(content["model"])
+    trial.optimizer.load_state_dict(content["optimizer"])
+    torch.set_rng_state(content["rng"])
+    if trial.device.type == "cuda" and content["cuda_rng"]:
+        torch.cuda.set_rng_state_all(content["cuda_rng"])
+    trial.progress = progress
+
+
+def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel of (N, C, H, W), shape (C,); 1 for a constant channel."""
+    by_channel = x.transpose(0, 1).flatten(1)
+    mean = torch.stack([channel.double().mean() for channel in by_channel])
+    std = torch.stack([channel.double().std(unbiased=False) for channel in by_channel])
+    return mean.float(), torch.where(std > 0, std, 1.0).float()
+
+
+def epoch_generator(seed: int, epoch: int) -> torch.Generator:
+    """The order of an epoch's batches depends on seed and epoch alone, so that a resumed epoch has the same."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+
+
+def _tell(error: SweepkitError) -> int:
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+    return error.exit_code
