@@ -53,6 +53,9 @@ _SWEEP_RUNS = f"""query SweepRuns($entity: String!, $project: String!, $filters:
 _FIND_RUN = f"""query GetRun($entity: String!, $project: String!, $name: String!) {{
   project(name: $project, entityName: $entity) {{ run(name: $name) {{ {_RUN} }} }}
 }}"""
+_STOPPED = """query RunStopped($entity: String, $project: String, $name: String!) {
+  project(name: $project, entityName: $entity) { run(name: $name) { stopped } }
+}"""
 _LAST_STEP = """query LastStep($entity: String!, $project: String!, $name: String!) {
   project(name: $project, entityName: $entity) { run(name: $name) { historyKeys } }
 }"""
@@ -168,7 +171,7 @@ class WandbApi:
 
     def create_sweep(self, config: Mapping[str, Any], project: str, entity: str | None = None) -> SweepRef:
         """A new sweep from ``config``, which is sent as YAML text as W&B's own client does."""
-        place = {"entity": entity or self.entity, "project": project}
+        place: dict[str, Any] = {"entity": entity or self.entity, "project": project}
         answer = self._ask(_UPSERT_SWEEP, once=True, config=_yaml(config), **place)
         sweep = answer["upsertSweep"]["sweep"]
         home = sweep.get("project") or {}
@@ -201,8 +204,9 @@ class WandbApi:
         name = node.get("displayName") or config.get("name") or ref.id
         expected = node.get("runCountExpected")
         return Sweep(
-            ref, name, str(node["state"]).upper(), str(config.get("method", "")), config, int(node.get("runCount") or 0),
-            None if expected is None else int(expected), str(node.get("createdAt") or ""),
+            ref, name, str(node["state"]).upper(), str(config.get("method", "")), config,
+            run_count=int(node.get("runCount") or 0), expected=None if expected is None else int(expected),
+            created_at=str(node.get("createdAt") or ""),
         )  # fmt: skip
 
     def set_state(self, ref: SweepRef, state: str) -> None:
@@ -237,7 +241,7 @@ class WandbApi:
     def runs(self, ref: SweepRef) -> list[Run]:
         """All runs of a sweep, in order of creation."""
         filters = json.dumps({"$and": [{"sweep": ref.id}]})
-        place = {"entity": ref.entity, "project": ref.project}
+        place: dict[str, Any] = {"entity": ref.entity, "project": ref.project}
         nodes = self._pages(_SWEEP_RUNS, ("project", "runs"), filters=filters, **place)
         return [_run(node, **place) for node in nodes]
 
@@ -261,7 +265,7 @@ class WandbApi:
         With ``keys``, only the rows that hold all of them, reduced to them and ``_step``; a key of a nested value is
         dotted. NaN and infinities, which JSON spells as texts, are floats.
         """
-        place = {"entity": run.entity, "project": run.project, "name": run.id}
+        place: dict[str, Any] = {"entity": run.entity, "project": run.project, "name": run.id}
         last = _at(self._ask(_LAST_STEP, **place), "project", "run", "historyKeys", "lastStep")
         starts = list(range(0, int(-1 if last is None else last) + 1, HISTORY_PAGE))
         rows: list[dict[str, Any]] = []
@@ -272,9 +276,14 @@ class WandbApi:
         rows.sort(key=lambda row: row.get("_step", 0))
         return rows if not keys else [kept for row in rows if (kept := _only(row, keys)) is not None]
 
+    def was_stopped(self, ref: SweepRef, run_id: str) -> bool:
+        """Whether the backend has asked this run of the sweep to stop (by early termination, or by a person)."""
+        answer = self._find(_STOPPED, entity=ref.entity, project=ref.project, name=run_id)
+        return bool(_at(answer, "project", "run", "stopped"))
+
     def artifacts(self, run: Run) -> list[Artifact]:
         """What ``run`` logged."""
-        place = {"entity": run.entity, "project": run.project, "name": run.id}
+        place: dict[str, Any] = {"entity": run.entity, "project": run.project, "name": run.id}
         return [_artifact(node) for node in self._pages(_ARTIFACTS, ("project", "run", "outputArtifacts"), **place)]
 
     # Finding
@@ -407,7 +416,8 @@ def _reason(error: Exception) -> str:
     text = str(error).lower()
     for found, said in (
         ("refused", "connection refused"), ("resolve", "its name is not known"), ("timed out", "no answer in time"),
-        ("certificate", "its certificate is not trusted"), ("reset", "connection reset"), ("unreachable", "no way there"),
+        ("certificate", "its certificate is not trusted"), ("reset", "connection reset"),
+        ("unreachable", "there is no way to it"),
     ):  # fmt: skip
         if found in text:
             return said
