@@ -14,7 +14,7 @@ from typing import Any
 
 from .distributions import DISTRIBUTIONS, Parameter, SpaceError, canonical
 
-__all__ = ["Parameter", "Space", "SpaceError", "canonical", "closest", "number_text", "parse"]
+__all__ = ["Parameter", "Space", "SpaceError", "canonical", "closest", "number_fix", "number_text", "parse"]
 
 KEYS = ("distribution", "value", "values", "probabilities", "min", "max", "mu", "sigma", "q", "a", "b", "parameters")
 DEFAULTS: dict[str, float] = {"mu": 0.0, "sigma": 1.0, "q": 1, "a": 1.0, "b": 1.0}
@@ -238,7 +238,7 @@ class _Reader:
 
     def _number(self, given: Any, key: str) -> float:
         if isinstance(given, bool) or not isinstance(given, (int, float)):
-            raise self._error(f"`{key}` must be a number, not {_show(given)}", key, _number_fix(given))
+            raise self._error(f"`{key}` must be a number, not {_show(given)}", key, number_fix(given))
         if not abs(given) < 1e300:  # also true for nan
             raise self._error(f"`{key}` must be a finite number below 1e300, not {_show(given)}", key)
         return given
@@ -356,7 +356,7 @@ def _encodable(text: str) -> bool:
 _WAYS = "give `value:`, `values: [...]`, `min:` and `max:`, or a `distribution:`"
 
 
-def _number_fix(given: Any) -> str | None:
+def number_fix(given: Any) -> str | None:
     """YAML 1.1 takes 1e-4 for text, since its floats need a dot: the most frequent slip of all."""
     if not isinstance(given, str):
         return None
