@@ -9,24 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SweepkitError, UsageError
+from .spec import Metric
 
 if TYPE_CHECKING:
     from .wandb_api import Run, Sweep, SweepRef, WandbApi
 
 MAXIMIZE = "maximize"
-MINIMIZE = "minimize"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a sweep optimizes; ``goal`` is ``maximize`` or ``minimize``."""
-
-    name: str
-    goal: str = MINIMIZE
-
-    def better(self, value: float, than: float) -> bool:
-        """Whether ``value`` is strictly better, so that the earlier one keeps a tie."""
-        return value > than if self.goal == MAXIMIZE else value < than
 
 
 @dataclass(frozen=True)
@@ -66,7 +54,12 @@ def metric_of(sweep: Sweep) -> Metric:
             f"sweep {sweep.ref.path} has no metric, so there is no best run",
             "add `metric: {name: ..., goal: maximize}` to its YAML and create it again",
         )
-    return Metric(str(name), str(entry.get("goal") or MINIMIZE))
+    return Metric(str(name), str(entry.get("goal") or "minimize"), entry.get("target"))
+
+
+def better(value: float, than: float, metric: Metric) -> bool:
+    """Whether ``value`` is strictly better, so that the earlier one keeps a tie."""
+    return value > than if metric.goal == MAXIMIZE else value < than
 
 
 def best(api: WandbApi, ref: SweepRef) -> Best:
@@ -99,7 +92,7 @@ def winner(candidates: Iterable[Best], metric: Metric) -> Best | None:
     """The best of ``candidates``, which are in the order of the runs' creation."""
     leader: Best | None = None
     for candidate in candidates:
-        if leader is None or metric.better(candidate.value, leader.value):
+        if leader is None or better(candidate.value, leader.value, metric):
             leader = candidate
     return leader
 
@@ -109,7 +102,7 @@ def best_of_run(api: WandbApi, run: Run, metric: Metric) -> Best | None:
     leader: Best | None = None
     for row in api.history(run, [metric.name]):
         value = finite(row[metric.name])
-        if value is not None and (leader is None or metric.better(value, leader.value)):
+        if value is not None and (leader is None or better(value, leader.value, metric)):
             leader = Best(run, value, row["_step"])
     if leader is None and (value := _in_summary(run.summary, metric)) is not None:
         leader = Best(run, value, None)
