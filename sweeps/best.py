@@ -132,7 +132,7 @@ def _is_metric(name: str, value: Any) -> bool:
 
 
 def _in_summary(summary: Mapping[str, Any], metric: Metric) -> float | None:
-    """W&B keeps a summary under the metric's name, or below it where ``define_metric(summary="min")`` asked for more."""
+    """The summary's value: under the metric's name, or below it where ``define_metric(summary="min")`` asked for it."""
     value: Any = summary.get(metric.name)
     if value is None:
         value = summary

@@ -164,7 +164,7 @@ def _ranked(runs: Sequence[Run], found: Sequence[Best | None], metric: Metric, s
             run,
             best.value if best else None,
             best.step if best else None,
-            {name: _at(run.config, name) for name in searched},
+            {name: parameter(run.config, name) for name in searched},
             _seconds(run),
         )
         for run, best in zip(runs, found, strict=True)
@@ -172,12 +172,12 @@ def _ranked(runs: Sequence[Run], found: Sequence[Best | None], metric: Metric, s
     return sorted(rows, key=lambda row: row.rank or len(rows) + 1)
 
 
-def _at(config: Any, name: str) -> Any:
-    """The value of a dotted name, which may also be a key as it stands."""
+def parameter(config: Any, name: str) -> Any:
+    """The value of a dotted name in nested ``config``; the name may also be a key as it stands. None if not there."""
     if isinstance(config, dict) and name in config:
         return config[name]
     head, dot, rest = name.partition(".")
-    return _at(config[head], rest) if dot and isinstance(config, dict) and head in config else None
+    return parameter(config[head], rest) if dot and isinstance(config, dict) and head in config else None
 
 
 def _seconds(run: Run) -> float | None:
@@ -241,7 +241,9 @@ def _curves(api: WandbApi, comparison: Comparison) -> list[dict[str, Any]]:
         series = {}
         for row, history in zip(leaders, histories, strict=True):
             points = [
-                (float(line["_step"]), value) for line in history if (value := finite(_at(line, metric))) is not None
+                (float(line["_step"]), value)
+                for line in history
+                if (value := finite(parameter(line, metric))) is not None
             ]
             series[_unique(row.run, leaders)] = thin(points)
         drawn.append(curves({name: points for name, points in series.items() if points}, metric))

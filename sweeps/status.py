@@ -10,7 +10,7 @@ from .best import counts, metric_of, values, winner
 
 if TYPE_CHECKING:
     from .spec import Metric
-    from .wandb_api import Run, Sweep, SweepRef, WandbApi
+    from .wandb_api import Run, SweepRef, WandbApi
 
 OVER = ("FINISHED", "CANCELED", "CRASHED")
 

@@ -1,0 +1,155 @@
+"""The whole story in order: create the sweep, run its trials, choose, promote, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..errors import SweepkitError, UsageError
+from ..home import make_home
+from ..output import message
+from . import best as choosing
+from .compare import Comparison, compare, write_page
+from .promote import Promotion, promote_run
+
+if TYPE_CHECKING:
+    from .agents.devices import Slot
+    from .best import Best
+    from .spec import Metric, Spec
+    from .wandb_api import SweepRef, WandbApi
+
+PROJECT = "wandb_demo"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may choose about a run of a sweep."""
+
+    count: int | None = None  # trials of this call; the sweep may have more
+    promote: bool = True
+    report: str | None = None
+    html: Path | None = None
+
+
+@dataclass
+class Result:
+    """What came of it, filled in as the story goes on. ``problems`` are told when they happen and set the exit code."""
+
+    ref: SweepRef
+    metric: Metric | None = None
+    failed: int = 0
+    interrupted: bool = False
+    best: Best | None = None
+    promotion: Promotion | None = None
+    comparison: Comparison | None = None
+    page: Path | None = None
+    problems: list[SweepkitError] = field(default_factory=list)
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        return self.comparison.parameters if self.comparison else ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 all well, 1 some runs failed or a step did, 3 the backend was lost, 130 interrupted."""
+        if self.interrupted:
+            return 130
+        lost = [problem.exit_code for problem in self.problems if problem.exit_code == 3]
+        return 3 if lost else int(bool(self.failed or self.problems))
+
+    def record(self, api: WandbApi) -> dict[str, Any]:
+        """The documented keys of a run."""
+        url = self.best.run.url(api.backend) if self.best else ""
+        return {
+            "id": self.ref.id,
+            "path": self.ref.path,
+            "url": self.ref.url(api.backend),
+            "failed": self.failed,
+            "interrupted": self.interrupted,
+            "best": self.best.record(self.metric, url) if self.best and self.metric else None,
+            "promotion": self.promotion.record() if self.promotion else None,
+            "comparison": self.comparison.records(api) if self.comparison else None,
+            "html": str(self.page) if self.page else None,
+            "problems": [problem.message for problem in self.problems],
+        }
+
+
+def prepare(name_or_path: str, constants: Mapping[str, Any] | None = None, trials: int | None = None) -> Spec:
+    """The sweep of that name or file, with some parameters held fast and another number of trials, and its warnings
+    said.
+
+    Raises UsageError for a file that is not there or no valid sweep.
+    """
+    from .spec import load
+
+    spec = load(name_or_path)
+    for warning in spec.warnings:
+        message(f"warning: {spec.path}:{warning.line}:{warning.column}: {warning.message}; {warning.fix}")
+    if not constants and trials is None:
+        return spec
+    known = [parameter.name for parameter in spec.space.parameters]
+    for name in set(constants or ()) - set(known):
+        message(f"note: {spec.path.name} has no parameter {name!r}; it is added")
+    return spec.changed(dict(constants or {}), trials)
+
+
+def project_of(spec: Spec, chosen: str | None) -> str:
+    """The project: the one that is asked for, the sweep's own, WANDB_PROJECT, or the trainer's default."""
+    import os
+
+    return chosen or spec.project or os.environ.get("WANDB_PROJECT") or PROJECT
+
+
+def create(api: WandbApi, spec: Spec, project: str | None) -> SweepRef:
+    """Create the sweep on the backend. Raises UsageError for a command that cannot start, before anything is made."""
+    import os
+
+    from .agents.command import check
+
+    check(spec.config, os.environ)
+    return api.create_sweep(spec.config, project_of(spec, project), spec.entity)
+
+
+def run(api: WandbApi, spec: Spec, project: str | None, slots: list[Slot], options: Options) -> Result:
+    """The story from a sweep to its promoted, compared winner. What fails after the trials is told and goes by."""
+    ref = create(api, spec, project)
+    message(f"sweep {ref.path} at {ref.url(api.backend)}")
+    result = Result(ref, spec.metric)
+    _trials(api, slots, options.count, result)
+    if spec.metric is None:
+        message("note: the sweep has no metric, so there is no best run to choose, promote and compare")
+        return result
+    result.best = _attempt(result, lambda: choosing.best(api, ref))
+    if result.best and options.promote and not result.interrupted:
+        winner = result.best.run
+        message(f"promoting {winner.name} ({winner.id})")
+        result.promotion = _attempt(result, lambda: promote_run(api.backend, winner, options.report))
+    comparison = _attempt(result, lambda: compare(api, ref))
+    if comparison:
+        result.comparison = comparison
+        file = options.html or make_home() / "reports" / f"{ref.id}.html"
+        result.page = _attempt(result, lambda: write_page(api, comparison, file))
+    return result
+
+
+def _trials(api: WandbApi, slots: list[Slot], count: int | None, result: Result) -> None:
+    from .agents.pool import run_agents
+
+    outcome = run_agents(api, result.ref, slots, count=count)
+    result.failed, result.interrupted = outcome.failed, outcome.interrupted
+
+
+def _attempt(result: Result, step: Callable[[], T]) -> T | None:
+    """What ``step`` gives; where it fails, the reason is said and the story goes on."""
+    try:
+        return step()
+    except KeyboardInterrupt:
+        result.interrupted = True
+    except SweepkitError as error:
+        if not (result.interrupted and isinstance(error, UsageError)):
+            message(f"error: {error.message}" + (f"\n  {error.hint}" if error.hint else ""))
+            result.problems.append(error)
+    return None
