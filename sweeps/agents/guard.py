@@ -1,0 +1,183 @@
+"""The process between an agent and a trial: when the trial ends, or the agent dies, nothing of the trial lives on.
+
+Run as a script by ``trial.py``, with the trial's command as arguments and a pipe from the agent as standard input:
+``t`` asks the trial to stop (SIGTERM to its process group), ``k`` kills all of it, and the end of the pipe means that
+the agent is gone, however it died. A parent-death signal alone would reach only the trial's first process; as a
+*subreaper* (Linux) the guard inherits every orphan among the trial's descendants, whichever session it moved to, so
+that a walk down the process tree finds them all. The guard ends as the trial did: same code, or same signal.
+
+It is started for every trial, so it imports only what starts in a few milliseconds.
+"""
+
+import ctypes
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from contextlib import suppress
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+FLUSH = 5.0  # seconds that a helper of an ended trial, such as wandb's own process, may take to send what it holds
+POLITE = 3.0  # seconds between SIGTERM and SIGKILL for what is still there then
+ORPHANED = 10.0  # seconds that a trial has to checkpoint when its agent died
+NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as shells say it
+
+
+def prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def start(argv: list[str]) -> int:
+    """Start the trial in a session, and so a process group, of its own; its process id."""
+    guard = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setsid()
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # should even the guard be killed
+        if os.getppid() != guard:
+            os._exit(1)
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
+            signal.signal(signum, signal.SIG_DFL)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)  # a trial that reads from a terminal would wait for ever
+        os.execvp(argv[0], argv)
+    except FileNotFoundError:
+        os.write(2, f"cannot start {argv[0]}: no such program\n".encode())
+        os._exit(NOT_FOUND)
+    except OSError as error:
+        os.write(2, f"cannot start {argv[0]}: {error.strerror}\n".encode())
+        os._exit(NOT_EXECUTABLE)
+    finally:
+        os._exit(NOT_EXECUTABLE)
+
+
+def descendants(root: int) -> set[int]:
+    """Every living process below ``root``, however deep. Where there is no /proc, none (then there are only groups)."""
+    children: dict[int, list[int]] = {}
+    try:
+        names = [name for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return set()
+    for name in names:
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+        except (OSError, ValueError):
+            continue  # it ended meanwhile
+        if state != b"Z":
+            children.setdefault(int(parent), []).append(int(name))
+    found, todo = set(), [root]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found.update(below)
+        todo += below
+    return found
+
+
+def signal_all(pids: set[int], group: int, signum: int) -> None:
+    for target in (-group, *pids):
+        with suppress(OSError):  # it has just ended
+            os.kill(target, signum)
+
+
+def reap(main: int, status: "int | None") -> "int | None":
+    """Collect what ended, orphans too; the status of the trial's first process once it is known."""
+    while True:
+        try:
+            pid, ended = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return status
+        if pid == 0:
+            return status
+        if pid == main:
+            status = ended
+
+
+class Guard:
+    """One trial and what is asked of it."""
+
+    def __init__(self, argv: list[str]) -> None:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        self.waker, self.alarm = os.pipe()
+        os.set_blocking(self.alarm, False)
+        signal.set_wakeup_fd(self.alarm)
+        self.asked = b""
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(signum, self.told)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.status: int | None = None
+        self.deadline: float | None = None
+        self.listening = True
+        self.main = start(argv)
+
+    def told(self, *_: object) -> None:
+        self.asked += b"t"
+
+    def run(self) -> int:
+        """Until the trial has ended and nothing of it is left; its wait status."""
+        while (status := reap(self.main, self.status)) is None:
+            self.wait()
+            self.obey()
+            if self.deadline is not None and time.monotonic() > self.deadline:
+                signal_all(descendants(os.getpid()), self.main, signal.SIGKILL)
+        self.status = status
+        self.clear(b"k" in self.asked)
+        return status
+
+    def wait(self) -> None:
+        """For a word of the agent, the end of a child, or the deadline."""
+        timeout = None if self.deadline is None else max(0.05, self.deadline - time.monotonic())
+        ready, _, _ = select.select([0, self.waker] if self.listening else [self.waker], [], [], timeout)
+        if self.waker in ready:
+            os.read(self.waker, 4096)
+        if 0 in ready:
+            word = os.read(0, 64)
+            self.listening = bool(word)
+            self.asked += word
+
+    def obey(self) -> None:
+        if b"k" in self.asked:
+            self.deadline = 0.0
+        elif not self.listening and self.deadline is None:
+            self.deadline = time.monotonic() + ORPHANED
+            self.asked += b"t"
+        if b"t" in self.asked:
+            self.asked = self.asked.replace(b"t", b"")
+            signal_all(set(), self.main, signal.SIGTERM)
+
+    def clear(self, now: bool) -> None:
+        """What the trial left gets some time to end by itself, is then asked to, and is then killed."""
+        if not os.path.isdir("/proc/self"):
+            signal_all(set(), self.main, signal.SIGKILL)
+        signums = [signal.SIGKILL] if now else [signal.SIGTERM, signal.SIGKILL]
+        until = 0.0 if now else time.monotonic() + FLUSH
+        while left := descendants(os.getpid()):
+            if time.monotonic() > until or b"k" in self.asked:
+                signum = signums.pop(0) if len(signums) > 1 and b"k" not in self.asked else signal.SIGKILL
+                for pid in left:
+                    with suppress(OSError):
+                        os.kill(pid, signum)
+                until = time.monotonic() + (POLITE if signum == signal.SIGTERM else 0.05)
+            self.deadline = time.monotonic() + 0.05
+            self.wait()
+            reap(self.main, self.status)
+
+
+def end(status: int) -> None:
+    """End as the trial did."""
+    if os.WIFSIGNALED(status):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the trial has left its own, if any
+        signum = os.WTERMSIG(status)
+        if signum != signal.SIGKILL:
+            signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
+    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+if __name__ == "__main__":
+    end(Guard(sys.argv[1:]).run())
