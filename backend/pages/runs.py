@@ -1,0 +1,137 @@
+"""Pages of one run: curves and media, overview, system metrics, console, files, artifacts."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ... import figures
+from ..storage import files as stored_files
+from ..storage import projects as stored_projects
+from . import artifact_data, content, data, media, rendering
+from .links import link, nested_link
+from .projects import rows
+
+CHARTS = 100  # metrics that a page draws
+TAIL, LOG = 20, 5_000  # console lines of the first page and of the console's own
+PICTURES = 60
+TABLES = 12
+
+Found = tuple[sqlite3.Row, data.Run]
+Details = Callable[[Request, data.Run, str], dict[str, Any]]
+
+
+def run(request: Request) -> Response:
+    """``/{entity}/{project}/runs/{run}`` and its tabs."""
+    found = find(request)
+    if isinstance(found, Response):
+        return found
+    project, shown = found
+    base = link(project["entity"], project["name"], "runs", shown.name)
+    tab = request.path_params.get("tab", "charts")
+    if tab not in _TABS:
+        return rendering.missing(f"page {tab} of a run", base)
+    details, _ = _TABS[tab]
+    return rendering.page(
+        "run.html",
+        run=shown,
+        project=project,
+        entity=project["entity"],
+        tab=tab,
+        tabs=[(name, title) for name, (_, title) in _TABS.items()],
+        base=base,
+        summary={key: value for key, value in shown.summary.items() if not key.startswith("_")},
+        crumbs=rendering.crumbs(project["entity"], project["name"], (shown.display_name, base)),
+        **details(request, shown, base),
+    )
+
+
+def find(request: Request) -> Found | Response:
+    """The project and run of the address, or the page that says what is missing."""
+    entity, project_name, name = (request.path_params[key] for key in ("entity", "project", "run"))
+    project = stored_projects.find(rows(request), entity, project_name)
+    shown = data.run(rows(request), project["id"], name) if project else None
+    if project is None or shown is None:
+        return rendering.missing(f"run {entity}/{project_name}/{name}")
+    return project, shown
+
+
+def file(request: Request) -> Response:
+    """``/{entity}/{project}/runs/{run}/files/{name}``: the content of one file."""
+    found = find(request)
+    if isinstance(found, Response):
+        return found
+    _, shown = found
+    name = request.path_params["name"]
+    stored = stored_files.find(rows(request), shown.pk, name)
+    path = request.app.state.blobs.path(stored["digest"]) if stored else None
+    if path is None or not path.is_file():
+        return rendering.missing(f"file {name} in run {shown.name}")
+    return content.send(path, name)
+
+
+def _charts(request: Request, shown: data.Run, base: str) -> dict[str, Any]:
+    connection = rows(request)
+    series = list(data.curves(connection, shown).items())[:CHARTS]
+    files = stored_files.listing(connection, shown.pk)
+    pictures = [name for name in (row["name"] for row in files) if name.lower().endswith(content.PICTURES)]
+    return {
+        "figures": [figures.curves({key: figures.thin(points)}, key) for key, points in series],
+        "tables": _tables(request, shown, files, base),
+        "pictures": [(name, nested_link(f"{base}/files", name)) for name in pictures[:PICTURES]],
+        "pictures_left": max(0, len(pictures) - PICTURES),
+        "logged": artifact_data.logged(connection, shown.pk),
+        "used": artifact_data.used(connection, shown.pk),
+        "lines": data.console(connection, shown, TAIL),
+    }
+
+
+def _tables(request: Request, shown: data.Run, files: list[sqlite3.Row], base: str) -> list[media.Preview]:
+    """The newest table of each name: W&B keeps one file a step, ``media/table/{key}_{step}_{digest}.table.json``."""
+    known = {row["name"] for row in files}
+    newest: dict[str, sqlite3.Row] = {}
+    for row in sorted(files, key=lambda row: (row["updated_at"], row["name"])):
+        if row["name"].endswith(media.SUFFIX):
+            newest[media.table_name(row["name"])] = row
+    found = list(newest.items())[:TABLES]
+    address = media.below(f"{base}/files", known)
+    return [media.preview(request.app.state.blobs, row, name, address) for name, row in found]
+
+
+def _overview(request: Request, shown: data.Run, base: str) -> dict[str, Any]:
+    return {}
+
+
+def _system(request: Request, shown: data.Run, base: str) -> dict[str, Any]:
+    series = data.system_curves(rows(request), shown)
+    drawn = [figures.curves({key: figures.thin(points)}, key, "seconds") for key, points in sorted(series.items())]
+    return {"figures": drawn[:CHARTS]}
+
+
+def _logs(request: Request, shown: data.Run, base: str) -> dict[str, Any]:
+    whole = stored_files.find(rows(request), shown.pk, "output.log")
+    log_file = nested_link(f"{base}/files", "output.log") if whole else None
+    return {"lines": data.console(rows(request), shown, LOG), "log_file": log_file}
+
+
+def _files(request: Request, shown: data.Run, base: str) -> dict[str, Any]:
+    return {"files": stored_files.listing(rows(request), shown.pk)}
+
+
+def _artifacts(request: Request, shown: data.Run, base: str) -> dict[str, Any]:
+    connection = rows(request)
+    return {"logged": artifact_data.logged(connection, shown.pk), "used": artifact_data.used(connection, shown.pk)}
+
+
+_TABS: dict[str, tuple[Details, str]] = {
+    "charts": (_charts, "Charts"),
+    "overview": (_overview, "Overview"),
+    "system": (_system, "System"),
+    "logs": (_logs, "Logs"),
+    "files": (_files, "Files"),
+    "artifacts": (_artifacts, "Artifacts"),
+}
