@@ -35,7 +35,7 @@ def catalog() -> list[Entry]:
         sweep = spec.load(path)
         head = head_comment(sweep.text)
         dataset = next(line.removeprefix("Dataset:") for line in head if line.startswith("Dataset:"))
-        entries.append(Entry(name, path, sweep.method, sweep.count(), dataset.strip().rstrip("."), head[0]))
+        entries.append(Entry(name, path, sweep.method, sweep.count(), dataset.split(":")[0].strip(), head[0]))
     return entries
 
 
