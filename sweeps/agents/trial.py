@@ -73,7 +73,7 @@ class Trial:
     def tail(self, lines: int = 15) -> list[str]:
         """The last lines of its output, without the empty ones; of a progress bar, what it showed last."""
         try:
-            with self.log.open(encoding="utf-8", errors="replace") as file:
+            with self.log.open(encoding="utf-8", errors="replace", newline="\n") as file:
                 shown = (line.rstrip("\n").rpartition("\r")[2].rstrip() for line in file)
                 return list(deque((line for line in shown if line), maxlen=lines))
         except OSError as error:
