@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -41,7 +41,6 @@ class Outcome:
 def run_agents(
     api: WandbApi,
     ref: SweepRef,
-    config: Mapping[str, Any],
     slots: Sequence[Slot],
     count: int | None = None,
     expected: int | None = None,
@@ -53,10 +52,10 @@ def run_agents(
     times kills them. Raises UsageError when no trial can start, Unreachable when the backend stays away, and
     NotFound when there is no such sweep.
     """
-    command.check(config, os.environ)
     sweep = api.sweep(ref)
-    view = make_view(slots, config, count, expected if expected is not None else sweep.expected, quiet)
-    crew = Crew(ref, config, api.backend, view, count)
+    command.check(sweep.config, os.environ)
+    view = make_view(slots, sweep.config, count, expected if expected is not None else sweep.expected, quiet)
+    crew = Crew(ref, sweep.config, api.backend, view, count)
     workers = [Worker(slot, crew) for slot in slots]
     with view, Presses(crew, workers) as presses:
         watcher = threading.Thread(target=_watch, args=(api, crew, workers, view), daemon=True)
