@@ -1,0 +1,82 @@
+"""Filters on sweeps, in the MongoDB-style language that W&B's API uses for runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .errors import ClientError
+
+_FIELDS = {
+    "name": "name",
+    "display_name": "display_name",
+    "displayName": "display_name",
+    "description": "description",
+    "state": "state",
+    "method": "method",
+    "user": "user",
+    "username": "user",
+    "created_at": "created_at",
+    "createdAt": "created_at",
+    "updated_at": "updated_at",
+    "updatedAt": "updated_at",
+}
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "$eq": lambda have, want: have == want,
+    "$ne": lambda have, want: have != want,
+    "$in": lambda have, want: have in want,
+    "$nin": lambda have, want: have not in want,
+    "$gt": lambda have, want: have is not None and have > want,
+    "$gte": lambda have, want: have is not None and have >= want,
+    "$lt": lambda have, want: have is not None and have < want,
+    "$lte": lambda have, want: have is not None and have <= want,
+    "$regex": lambda have, want: have is not None and _searches(want, have),
+}
+_LONGEST_PATTERN = 200
+
+
+def matching(rows: Iterable[sqlite3.Row], filters: str | None) -> list[sqlite3.Row]:
+    """The rows that the filter lets through. Raises ClientError for a filter that is none."""
+    try:
+        condition = json.loads(filters or "{}") or {}
+        return [row for row in rows if _holds(condition, row)]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ClientError(f"the filter {filters!r} cannot be read: {error}") from error
+
+
+def _holds(condition: Any, row: sqlite3.Row) -> bool:
+    return all(_term(key, value, row) for key, value in condition.items())
+
+
+def _term(key: str, value: Any, row: sqlite3.Row) -> bool:
+    if key == "$and":
+        return all(_holds(part, row) for part in value)
+    if key == "$or":
+        return any(_holds(part, row) for part in value)
+    if key == "$not":
+        return not _holds(value, row)
+    if key not in _FIELDS:
+        raise ClientError(f"sweeps cannot be filtered by {key!r}; allowed are {', '.join(_FIELDS)}")
+    have = row[_FIELDS[key]]
+    tests = value if isinstance(value, dict) else {"$eq": value}
+    return all(_compare(operator, have, want) for operator, want in tests.items())
+
+
+def _compare(operator: str, have: Any, want: Any) -> bool:
+    if operator == "$not":
+        return not all(_compare(inner, have, value) for inner, value in want.items())
+    if operator not in _COMPARISONS:
+        raise ClientError(f"unknown operator {operator!r} in a filter; allowed are {', '.join(_COMPARISONS)}")
+    return _COMPARISONS[operator](have, want)
+
+
+def _searches(pattern: str, text: str) -> bool:
+    if len(pattern) > _LONGEST_PATTERN:
+        raise ClientError(f"a pattern may have {_LONGEST_PATTERN} characters")
+    try:
+        return re.search(pattern, text) is not None
+    except re.error as error:
+        raise ClientError(f"{pattern!r} is no regular expression: {error}") from error

@@ -1,0 +1,204 @@
+"""Which agent does what next: the answer to an agent's heartbeat.
+
+W&B's agent says which of its runs are alive and gets commands: ``run`` (or ``resume``) with a run id and its arguments,
+``stop`` for a run, ``exit``. It takes an exit at its word and kills what runs, so it is told so only when nothing
+does. The Python agent (``wandb.agent(function=...)``) looks at the first command of an answer only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from . import clock
+from .search import RunSuggestion, SettingsError
+from .storage import agents, runs, sweeps, trials
+from .storage.database import Database
+from .studies import Studies, Study
+
+Command = dict[str, Any]
+
+_REDELIVERY = 2.0  # s: a heartbeat sent again this soon means that its first answer was lost on the way
+_RETRIES = 5
+_log = logging.getLogger(__name__)
+
+
+class Gone(LookupError):
+    """The agent is unknown, or its sweep was deleted."""
+
+
+def lost_after() -> float:
+    """Seconds without a heartbeat after which an agent, or a run, is taken for dead."""
+    return float(os.environ.get("SWEEPKIT_AGENT_LOST_AFTER", "60"))
+
+
+@dataclass(frozen=True)
+class _Noted:
+    """What a heartbeat says, once it is written down."""
+
+    sweep: sqlite3.Row
+    stop: list[str]  # runs that this agent must stop
+    again: sqlite3.Row | None  # what it was given just now, and seems not to know of
+
+
+class Scheduler:
+    """Answers heartbeats, for all sweeps of one store."""
+
+    def __init__(self, database: Database, studies: Studies) -> None:
+        self._database = database
+        self._studies = studies
+
+    def heartbeat(self, agent_id: int, alive: Collection[str]) -> list[Command]:
+        """Commands for an agent whose runs ``alive`` are alive. Raises Gone."""
+        noted = self._database.write(lambda conn: _note(conn, agent_id, alive))
+        try:
+            study = self._studies.of(noted.sweep)
+        except SettingsError as error:  # cannot happen to a sweep that was made by this version
+            _log.error("sweep %s cannot be searched: %s", noted.sweep["name"], error)
+            return []
+        with study.lock:
+            self._follow(study, noted.sweep["id"])
+        stops = self._stops(noted, alive)
+        if stops or alive:
+            return [{"type": "stop", "run_id": name} for name in stops]
+        if noted.again is not None:
+            return [self._command(noted.again, study)]
+        return self._for_idle(study, agent_id, noted.sweep["id"])
+
+    def _follow(self, study: Study, sweep_id: int) -> None:
+        """Bring the search up to date; act on early termination and on a target that was reached."""
+        decisions = study.follow(self._database.read())
+        ended = study.engine.has_terminator() and study.engine.should_terminate_sweep()
+        if not decisions and not ended:
+            return
+
+        def act(conn: sqlite3.Connection) -> None:
+            for run_id, decision in decisions.items():
+                trials.stop_early(conn, run_id, decision.band, decision.value, decision.threshold)
+            sweep = sweeps.by_id(conn, sweep_id)
+            if ended and sweep is not None and sweep["state"] in sweeps.OPEN:
+                sweeps.update(conn, sweep_id, state="FINISHED")
+
+        self._database.write(act)
+
+    def _stops(self, noted: _Noted, alive: Collection[str]) -> list[str]:
+        rows = trials.listed(self._database.read(), noted.sweep["id"], alive) if alive else []
+        return sorted({*noted.stop, *(row["name"] for row in rows if row["stop_requested"])})
+
+    def _for_idle(self, study: Study, agent_id: int, sweep_id: int) -> list[Command]:
+        taken = self._database.write(lambda conn: _take(conn, sweep_id, agent_id))
+        if taken is not None:
+            return [self._command(taken, study)]
+        sweep = sweeps.by_id(self._database.read(), sweep_id)
+        if sweep is None:
+            raise Gone(f"sweep {sweep_id}")
+        if sweep["state"] in sweeps.OPEN and not sweeps.is_used_up(self._database.read(), sweep):
+            with study.lock:
+                run = self._search(study, agent_id, sweep_id)
+            if run is not None:
+                return [self._command(run, study)]
+        return [{"type": "exit"}] if self._database.write(lambda conn: _close(conn, sweep_id, agent_id)) else []
+
+    def _search(self, study: Study, agent_id: int, sweep_id: int) -> sqlite3.Row | None:
+        """A new run for the agent; None when there is none now."""
+        for _ in range(_RETRIES):
+            asked = study.engine.ask_n_runs(1)
+            if asked is None:
+                return None
+            if not asked:
+                self._database.write(lambda conn: sweeps.update(conn, sweep_id, exhausted=1))
+                return None
+            try:
+                return self._claim(study, agent_id, sweep_id, asked[0])
+            except trials.Taken:
+                study.follow(self._database.read())
+        return None
+
+    def _claim(self, study: Study, agent_id: int, sweep_id: int, asked: RunSuggestion) -> sqlite3.Row | None:
+        run = None
+        try:
+            run = self._database.write(lambda conn: trials.claim(conn, sweep_id, agent_id, asked.config))
+        finally:
+            if run is None:
+                study.engine.forget_run(asked.run_id)
+            else:
+                study.made(run, asked)
+        return run
+
+    def _command(self, run: sqlite3.Row, study: Study) -> Command:
+        """What makes W&B's agent start a run, or go on with one that has begun."""
+        args = trials.wrapped(trials.configuration(self._database.read(), run["id"]))
+        kind = "resume" if run["history_lines"] else "run"
+        return {"type": kind, "run_id": run["name"], "args": args, "program": study.settings.program}
+
+
+_STUDIES: WeakKeyDictionary[Database, Studies] = WeakKeyDictionary()
+_LOCK = threading.Lock()
+
+
+def of(database: Database) -> Scheduler:
+    """The store's scheduler: what the searches know is shared by all that ask."""
+    with _LOCK:
+        return Scheduler(database, _STUDIES.setdefault(database, Studies()))
+
+
+def _note(conn: sqlite3.Connection, agent_id: int, alive: Collection[str]) -> _Noted:
+    """Write down that the agent lives and what it works on."""
+    agent = agents.by_id(conn, agent_id)
+    sweep = sweeps.by_id(conn, agent["sweep_id"]) if agent else None
+    if sweep is None:
+        raise Gone(f"agent {agent_id}")
+    agents.beat(conn, agent_id)
+    conn.execute("UPDATE sweeps SET heartbeat_at = ? WHERE id = ?", (clock.now(), sweep["id"]))
+    if sweep["state"] == "PENDING":
+        sweep = sweeps.update(conn, sweep["id"], state="RUNNING")
+    stop = _note_alive(conn, sweep, agent_id, alive)
+    return _Noted(sweep, stop, _note_gone(conn, agent_id, alive))
+
+
+def _note_alive(conn: sqlite3.Connection, sweep: sqlite3.Row, agent_id: int, alive: Collection[str]) -> list[str]:
+    """The runs among ``alive`` that the agent must stop: cancelled ones, and those that went to another agent."""
+    stop = []
+    for trial in trials.listed(conn, sweep["id"], alive) if alive else []:
+        if trial["holder"] is None and trial["state"] not in runs.ENDED:
+            trials.hold(conn, trial["run_id"], agent_id)
+        if sweep["state"] == "CANCELED" or trial["holder"] not in (None, agent_id):
+            stop.append(trial["name"])
+    return stop
+
+
+def _note_gone(conn: sqlite3.Connection, agent_id: int, alive: Collection[str]) -> sqlite3.Row | None:
+    """Release what the agent held and no longer has; returns what it was given a moment ago and never got."""
+    again = None
+    for trial in trials.held(conn, agent_id):
+        if trial["name"] in alive:
+            continue
+        if trial["state"] == "pending" and trial["handed_at"] > clock.ago(_REDELIVERY):
+            again = runs.by_id(conn, trial["run_id"])
+        else:
+            trials.release(conn, trial)
+    return again
+
+
+def _take(conn: sqlite3.Connection, sweep_id: int, agent_id: int) -> sqlite3.Row | None:
+    return trials.take_waiting(conn, sweep_id, agent_id, clock.ago(lost_after()))
+
+
+def _close(conn: sqlite3.Connection, sweep_id: int, agent_id: int) -> bool:
+    """Finish a sweep that is used up and has no run left. Whether the idle agent may leave."""
+    sweep = sweeps.by_id(conn, sweep_id)
+    if sweep is None:
+        raise Gone(f"sweep {sweep_id}")
+    state = sweeps.state(conn, sweep)
+    if state != sweep["state"]:
+        sweeps.update(conn, sweep_id, state=state)
+    if state not in ("FINISHED", "CANCELED"):
+        return False
+    agents.dismiss(conn, agent_id)
+    return True

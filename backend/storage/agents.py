@@ -1,0 +1,59 @@
+"""Agents: who works on a sweep, and what each of them holds."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from .. import clock
+from . import short_ids
+
+
+def by_id(conn: sqlite3.Connection, pk: int) -> sqlite3.Row | None:
+    return conn.execute("SELECT * FROM agents WHERE id = ?", (pk,)).fetchone()
+
+
+def by_name(conn: sqlite3.Connection, sweep_id: int, name: str) -> sqlite3.Row | None:
+    return conn.execute("SELECT * FROM agents WHERE sweep_id = ? AND name = ?", (sweep_id, name)).fetchone()
+
+
+def create(conn: sqlite3.Connection, sweep_id: int, host: str) -> sqlite3.Row:
+    """A new agent of a sweep."""
+    now = clock.now()
+    name = short_ids.make()
+    while conn.execute("SELECT 1 FROM agents WHERE name = ?", (name,)).fetchone():
+        name = short_ids.make()
+    cursor = conn.execute(
+        "INSERT INTO agents (sweep_id, name, host, created_at, heartbeat_at) VALUES (?, ?, ?, ?, ?)",
+        (sweep_id, name, host, now, now),
+    )
+    row = by_id(conn, cursor.lastrowid or 0)
+    assert row is not None
+    return row
+
+
+def beat(conn: sqlite3.Connection, pk: int) -> None:
+    """The agent has just been heard of."""
+    conn.execute("UPDATE agents SET heartbeat_at = ? WHERE id = ?", (clock.now(), pk))
+
+
+def dismiss(conn: sqlite3.Connection, pk: int) -> None:
+    """The agent is told to exit."""
+    conn.execute("UPDATE agents SET dismissed = 1 WHERE id = ?", (pk,))
+
+
+def state(agent: sqlite3.Row, lost_before: str) -> str:
+    """RUNNING, FINISHED (it was told to exit) or CRASHED (not heard of since ``lost_before``)."""
+    if agent["dismissed"]:
+        return "FINISHED"
+    return "RUNNING" if agent["heartbeat_at"] >= lost_before else "CRASHED"
+
+
+def runs(conn: sqlite3.Connection, pk: int, limit: int = -1, offset: int = 0) -> list[sqlite3.Row]:
+    """The runs that the agent was the last to work on, in order of their creation."""
+    return conn.execute(
+        "SELECT * FROM runs WHERE agent_id = ? ORDER BY id LIMIT ? OFFSET ?", (pk, limit, offset)
+    ).fetchall()
+
+
+def run_count(conn: sqlite3.Connection, pk: int) -> int:
+    return int(conn.execute("SELECT count(*) FROM runs WHERE agent_id = ?", (pk,)).fetchone()[0])

@@ -1,0 +1,159 @@
+"""Trials: the configurations of a sweep as leases.
+
+A configuration belongs to a run id from the moment it is handed out. The agent that holds it may die; the same run id
+and configuration then go to another.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ...space import canonical
+from .. import clock
+from . import runs, short_ids, sweeps
+
+_PREEMPTIONS = 20  # a preempted run goes on as often as this
+_JOINED = "SELECT runs.*, trials.* FROM trials JOIN runs ON runs.id = trials.run_id"
+
+# Waiting for an agent: enqueued by a controller, preempted, or held by an agent that was not heard of while the run
+# was not heard of either. A run that was asked to stop waits for nobody.
+_WAITING = f"""
+    {_JOINED} LEFT JOIN agents ON agents.id = trials.holder
+    WHERE trials.sweep_id = :sweep AND runs.stop_requested = 0 AND (
+        (trials.holder IS NULL AND runs.state = 'pending')
+        OR ((trials.holder IS NULL OR agents.heartbeat_at < :lost)
+            AND runs.state = 'preempted' AND trials.attempts < {_PREEMPTIONS})
+        OR (agents.heartbeat_at < :lost AND trials.attempts < {sweeps.ATTEMPTS} AND (
+            runs.state IN ('pending', 'crashed')
+            OR (runs.state IN ('running', 'preempting') AND runs.heartbeat_at < :lost))))
+    ORDER BY runs.id LIMIT 1
+"""
+
+
+class Taken(Exception):
+    """The sweep has tried this configuration already."""
+
+
+def plain(config: str) -> dict[str, Any]:
+    """A run's configuration as plain values: ``{"lr": {"value": 0.1}}`` becomes ``{"lr": 0.1}``."""
+    wrapped = json.loads(config or "{}")
+    return {name: value["value"] for name, value in wrapped.items() if isinstance(value, dict) and "value" in value}
+
+
+def wrapped(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Plain values in the form that agents and runs have them."""
+    return {name: {"value": value} for name, value in config.items()}
+
+
+def claim(conn: sqlite3.Connection, sweep_id: int, agent_id: int, config: Mapping[str, Any]) -> sqlite3.Row | None:
+    """A new run with this configuration, leased to the agent. None when the sweep gives out no more. Raises Taken."""
+    sweep = sweeps.by_id(conn, sweep_id)
+    if sweep is None or sweep["state"] not in sweeps.OPEN or sweeps.is_used_up(conn, sweep):
+        return None
+    run = _make(conn, sweep, config, copy=0)
+    return _hand(conn, run["id"], agent_id)
+
+
+def enqueue(
+    conn: sqlite3.Connection, sweep: sqlite3.Row, config: Mapping[str, Any], display_name: str | None = None
+) -> sqlite3.Row | None:
+    """A new run that waits for the next agent. None when the sweep gives out no more.
+
+    Who searches from outside may try a configuration twice.
+    """
+    if sweep["state"] in ("FINISHED", "CANCELED") or sweeps.is_used_up(conn, sweep):
+        return None
+    same = "SELECT count(*) FROM trials WHERE sweep_id = ? AND configuration = ?"
+    copy = conn.execute(same, (sweep["id"], canonical(config))).fetchone()[0]
+    run = _make(conn, sweep, config, copy)
+    return runs.update(conn, run["id"], display_name=display_name) if display_name else run
+
+
+def waiting(conn: sqlite3.Connection, sweep_id: int, lost_before: str) -> sqlite3.Row | None:
+    """The first trial that waits for an agent; agents not heard of since ``lost_before`` are lost."""
+    return conn.execute(_WAITING, {"sweep": sweep_id, "lost": lost_before}).fetchone()
+
+
+def take_waiting(conn: sqlite3.Connection, sweep_id: int, agent_id: int, lost_before: str) -> sqlite3.Row | None:
+    """Lease the first waiting trial to an agent; None when none waits."""
+    sweep = sweeps.by_id(conn, sweep_id)
+    trial = waiting(conn, sweep_id, lost_before) if sweep is not None and sweep["state"] in sweeps.OPEN else None
+    return _hand(conn, trial["run_id"], agent_id) if trial else None
+
+
+def configuration(conn: sqlite3.Connection, run_id: int) -> dict[str, Any]:
+    """The configuration that was handed out with a run, whatever its script made of it since."""
+    row = conn.execute("SELECT configuration FROM trials WHERE run_id = ?", (run_id,)).fetchone()
+    return dict(json.loads(row["configuration"]))
+
+
+def held(conn: sqlite3.Connection, agent_id: int) -> list[sqlite3.Row]:
+    """The trials that an agent holds, each with its run's columns."""
+    return conn.execute(f"{_JOINED} WHERE trials.holder = ?", (agent_id,)).fetchall()
+
+
+def listed(conn: sqlite3.Connection, sweep_id: int, names: Collection[str]) -> list[sqlite3.Row]:
+    """The trials of a sweep by their runs' ids, each with its run's columns."""
+    marks = ", ".join("?" * len(names))
+    query = f"{_JOINED} WHERE trials.sweep_id = ? AND runs.name IN ({marks})"
+    return conn.execute(query, (sweep_id, *names)).fetchall()
+
+
+def hold(conn: sqlite3.Connection, run_id: int, agent_id: int) -> None:
+    """The agent says that it works on a trial that nobody holds."""
+    conn.execute("UPDATE trials SET holder = ? WHERE run_id = ? AND holder IS NULL", (agent_id, run_id))
+
+
+def release(conn: sqlite3.Connection, trial: sqlite3.Row) -> None:
+    """The agent's process for this trial is gone. A run that it never started has failed."""
+    conn.execute("UPDATE trials SET holder = NULL WHERE run_id = ?", (trial["run_id"],))
+    if trial["state"] == "pending":
+        runs.update(conn, trial["run_id"], state="failed")
+
+
+def stop_early(conn: sqlite3.Connection, run_id: int, band: int, value: float, threshold: float) -> None:
+    """Ask a run to stop, and note why."""
+    conn.execute(
+        "UPDATE trials SET stop_band = ?, stop_value = ?, stop_threshold = ?, stopped_at = ? WHERE run_id = ?",
+        (band, value, threshold, clock.now(), run_id),
+    )
+    runs.update(conn, run_id, stop_requested=1)
+
+
+def _make(conn: sqlite3.Connection, sweep: sqlite3.Row, config: Mapping[str, Any], copy: int) -> sqlite3.Row:
+    run = runs.create(
+        conn,
+        sweep["project_id"],
+        _free_name(conn, sweep["project_id"]),
+        display_name=f"trial-{sweeps.run_count(conn, sweep['id']) + 1}",
+        config=json.dumps(wrapped(config)),
+        sweep_id=sweep["id"],
+        user=sweep["user"],
+        state="pending",
+    )
+    try:
+        conn.execute(
+            "INSERT INTO trials (run_id, sweep_id, configuration, copy) VALUES (?, ?, ?, ?)",
+            (run["id"], sweep["id"], canonical(config), copy),
+        )
+    except sqlite3.IntegrityError as error:
+        raise Taken(canonical(config)) from error
+    return run
+
+
+def _hand(conn: sqlite3.Connection, run_id: int, agent_id: int) -> sqlite3.Row:
+    now = clock.now()
+    conn.execute(
+        "UPDATE trials SET holder = ?, attempts = attempts + 1, handed_at = ? WHERE run_id = ?", (agent_id, now, run_id)
+    )
+    return runs.update(conn, run_id, agent_id=agent_id, heartbeat_at=now)
+
+
+def _free_name(conn: sqlite3.Connection, project_id: int) -> str:
+    while True:
+        name = short_ids.make()
+        if runs.find(conn, project_id, name) is None:
+            return name
