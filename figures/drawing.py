@@ -34,11 +34,14 @@ def render(figure: Mapping[str, Any]) -> str:
 def curves(series: Mapping[str, Sequence[Point]], title: str, x_title: str = "step") -> Figure:
     """One line a series over x; points that are not finite are left out."""
     traces = [_curve(name, points, PALETTE[i % len(PALETTE)]) for i, (name, points) in enumerate(series.items())]
+    named = len(traces) if 1 < len(traces) <= 16 else 0
     return {
         "data": traces,
         "layout": layout(
             title,
-            showlegend=1 < len(traces) <= 16,
+            height=320 + 10 * named,
+            showlegend=named > 0,
+            legend={"orientation": "h", "y": -0.25, "yanchor": "top", "font": {"size": 11}},
             xaxis={"title": {"text": x_title}, "gridcolor": GRID, "zeroline": False},
             yaxis={"gridcolor": GRID, "zeroline": False, "automargin": True},
         ),
@@ -82,9 +85,9 @@ def share_of(value: float, low: float, high: float) -> float:
     return 0.5 if high == low else (value - low) / (high - low)
 
 
-def label(text: object) -> str:
+def label(text: object, longest: int = 60) -> str:
     """Plotly reads a few HTML tags in its texts; a user's text must be shown as it is."""
-    short = str(text) if len(str(text)) <= 60 else f"{str(text)[:57]}..."
+    short = str(text) if len(str(text)) <= longest else f"{str(text)[: longest - 1]}…"
     return short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -97,7 +100,6 @@ def layout(title: str, **more: Any) -> Figure:
         "margin": {"l": 56, "r": 20, "t": 46, "b": 48},
         "height": 320,
         "hovermode": "closest",
-        "legend": {"font": {"size": 11}},
         **more,
     }
 
@@ -115,7 +117,7 @@ def _curve(name: str, points: Iterable[Point], colour: str) -> Figure:
     return {
         "type": "scatter",
         "mode": "lines+markers" if len(finite) <= 40 else "lines",
-        "name": label(name),
+        "name": label(name, 32),
         "x": [x for x, _ in finite],
         "y": [y for _, y in finite],
         "line": {"color": colour, "width": 1.8},

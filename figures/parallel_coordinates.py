@@ -13,7 +13,7 @@ from typing import Any
 from .drawing import MISSING, Figure, Row, is_number, label, layout, number, share_of, text_of
 
 # From poor to good; readable on white and on black, and for the colour-blind (after ColorBrewer's YlGnBu, darkened).
-SCALE = ((0.0, "#e9b64d"), (0.35, "#8fb876"), (0.7, "#3593a0"), (1.0, "#2b4f9e"))
+SCALE = ((0.0, "#e9b64d"), (0.35, "#8fb876"), (0.7, "#3593a0"), (1.0, "#3558b8"))
 _SHADES = 24  # lines of one shade share one trace, so that a thousand runs are still a small figure
 
 
@@ -71,7 +71,7 @@ class _Axis:
             return [(self.place(value) or 0.0, value) for value in self.categories]
         if self.low == self.high:
             return [(0.5, number(self.low))]
-        return [(i / 4, number(self._value(i / 4))) for i in range(5)]
+        return [(i / 4, f"{self._value(i / 4):.3g}") for i in range(5)]
 
     def _value(self, share: float) -> float:
         if self.log:

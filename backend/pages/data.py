@@ -18,6 +18,7 @@ Point = tuple[float, float]
 
 SAMPLED = 20_000  # lines of a history that a page reads at most: a longer one is sampled evenly
 NEWEST = 5_000  # runs of a project that its table knows at most
+COUNTERS = ("epoch", "step", "global_step")  # they rise with the step in every run: nothing to compare
 LIVE = ("running", "pending", "preempting")
 
 
@@ -146,13 +147,13 @@ def number(value: Any) -> float | None:
 
 
 def curves(rows: Rows, found: Run, limit: int = SAMPLED) -> dict[str, list[Point]]:
-    """The numbers that a run logged over its steps, in the order of their first logging."""
+    """The numbers that a run logged over its steps, in the order of their first logging, mere counters last."""
     series: dict[str, list[Point]] = {}
     for step, row in history(rows, found, limit):
         for key, value in flat(row):
             if not key.startswith("_") and (finite := number(value)) is not None:
                 series.setdefault(key, []).append((step, finite))
-    return {key: sorted(points) for key, points in series.items()}
+    return {key: sorted(series[key]) for key in sorted(series, key=lambda key: key in COUNTERS)}
 
 
 def history(rows: Rows, found: Run, limit: int) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -50,6 +50,8 @@ def comparison(connection: data.Rows, runs: Sequence[data.Run], first: Sequence[
     series: dict[str, dict[str, Sequence[data.Point]]] = {key: {} for key in first}
     for run in runs:
         for key, points in data.curves(connection, run, limit=_LINES).items():
+            if key in data.COUNTERS:
+                continue
             series.setdefault(key, {})[_own_name(run, runs)] = figures.thin(points, 300)
     return [figures.curves(found, key) for key, found in list(series.items())[:CHARTS] if found]
 

@@ -78,10 +78,13 @@ def _charts(request: Request, shown: data.Run, base: str) -> dict[str, Any]:
     connection = rows(request)
     series = list(data.curves(connection, shown).items())[:CHARTS]
     files = stored_files.listing(connection, shown.pk)
-    pictures = [name for name in (row["name"] for row in files) if name.lower().endswith(content.PICTURES)]
+    tables = _tables(request, shown, files, base)
+    in_tables = {cell.path for table in tables for row in table.rows for cell in row if isinstance(cell, media.Picture)}
+    names = [row["name"] for row in files if row["name"] not in in_tables]
+    pictures = [name for name in names if name.lower().endswith(content.PICTURES)]
     return {
         "figures": [figures.curves({key: figures.thin(points)}, key) for key, points in series],
-        "tables": _tables(request, shown, files, base),
+        "tables": tables,
         "pictures": [(name, nested_link(f"{base}/files", name)) for name in pictures[:PICTURES]],
         "pictures_left": max(0, len(pictures) - PICTURES),
         "logged": artifact_data.logged(connection, shown.pk),
