@@ -1,0 +1,221 @@
+"""The contract that every search engine keeps, and what is particular to each."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import pytest
+
+from sweepkit.backend import search
+from sweepkit.backend.search import Engine, Run, RunWithMetrics, SettingsError, encoding
+from sweepkit.backend.search import settings as sweep_settings
+from sweepkit.space import canonical, parse
+
+SPACE = {
+    "lr": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-1},
+    "width": {"values": [16, 32, 64, 128]},
+    "optimizer": {"values": ["Adam", "SGD"]},
+    "nested": {"parameters": {"dropout": {"min": 0.0, "max": 0.5}, "on": {"value": True}}},
+}
+FINITE = {"a": {"values": [1, 2, 3]}, "b": {"values": ["x", "y"]}, "c": {"value": 7}}
+METRIC = {"name": "loss", "goal": "minimize"}
+
+
+def make(method: str, parameters: dict[str, Any] = FINITE, seed: str = "abc", **more: Any) -> Engine:
+    config = {"method": method, "parameters": parameters, "metric": METRIC, **more}
+    return search.make(sweep_settings.read(config), seed)
+
+
+def finished(config: Any, loss: float | None, state: str = "finished") -> RunWithMetrics:
+    return RunWithMetrics(config, state, "w", () if loss is None else (loss,), None)
+
+
+@pytest.mark.parametrize("method", ["grid", "random", "bayes"])
+class TestContract:
+    def test_a_finite_space_is_walked_once_and_then_exhausted(self, method: str) -> None:
+        engine = make(method)
+        seen = set()
+        for n in range(6):
+            asked = engine.ask_n_runs(1)
+            assert asked is not None and len(asked) == 1
+            seen.add(canonical(asked[0].config))
+            engine.tell_run(asked[0].run_id, finished(asked[0].config, float(n)))
+        assert len(seen) == 6
+        assert engine.ask_n_runs(1) == []
+
+    def test_asking_for_more_than_there_is_gives_what_there_is(self, method: str) -> None:
+        assert len(make(method).ask_n_runs(100) or ()) == 6
+
+    def test_a_forgotten_run_is_proposed_again(self, method: str) -> None:
+        engine = make(method)
+        asked = engine.ask_n_runs(6) or ()
+        engine.forget_run(asked[2].run_id)
+        again = engine.ask_n_runs(2) or ()
+        assert [one.config for one in again] == [asked[2].config]
+
+    def test_an_engine_made_anew_from_the_rows_goes_on_as_the_first_would_have(self, method: str) -> None:
+        first, rows = make(method, SPACE if method != "grid" else FINITE), []
+        for n in range(5):
+            (asked,) = first.ask_n_runs(1) or ()
+            row = finished(asked.config, math.sin(n))
+            first.tell_run(asked.run_id, row)
+            rows.append(row)
+        second = make(method, SPACE if method != "grid" else FINITE)
+        for row in rows:
+            second.tell_run(second.tell_existing_active_run(row), row)
+        assert [one.config for one in first.ask_n_runs(1) or ()] == [one.config for one in second.ask_n_runs(1) or ()]
+
+    def test_existing_runs_are_not_repeated(self, method: str) -> None:
+        engine = make(method)
+        config = {"a": 2, "b": "y", "c": 7, "logged by the script": 1}
+        engine.tell_existing_active_run(Run(config, "running", "w"))
+        asked = engine.ask_n_runs(10) or ()
+        assert len(asked) == 5 and {"a": 2, "b": "y", "c": 7} not in [one.config for one in asked]
+
+    def test_a_target_ends_the_sweep(self, method: str) -> None:
+        metric = {"name": "acc", "goal": "maximize", "target": 0.9}
+        engine = search.make(sweep_settings.read({"method": method, "parameters": FINITE, "metric": metric}), "s")
+        (one, other) = engine.ask_n_runs(2) or ()
+        assert engine.has_terminator() and not engine.should_terminate_sweep()
+        engine.tell_run(one.run_id, RunWithMetrics({}, "running", "w", (0.5, math.nan), 0.89))
+        assert not engine.should_terminate_sweep()
+        engine.tell_run(other.run_id, RunWithMetrics({}, "running", "w", (0.95, 0.1)))
+        assert engine.should_terminate_sweep()
+
+    def test_prior_runs_may_be_tried_again(self, method: str) -> None:
+        engine = make(method)
+        engine.tell_existing_finished_run(finished({"a": 1, "b": "x", "c": 7}, 0.1))
+        assert len(engine.ask_n_runs(10) or ()) == 6
+
+
+def test_a_grid_is_in_order_and_never_listed() -> None:
+    engine = make("grid", {name: {"min": 0, "max": 10**6} for name in "abc"})
+    started = time.perf_counter()
+    asked = engine.ask_n_runs(3) or ()
+    assert time.perf_counter() - started < 0.5
+    assert [one.config for one in asked] == [{"a": 0, "b": 0, "c": n} for n in range(3)]
+
+
+def test_seeds_make_a_difference() -> None:
+    assert make("random", SPACE, "one").ask_n_runs(1)[0].config != make("random", SPACE, "two").ask_n_runs(1)[0].config  # type: ignore[index]
+
+
+def test_a_custom_search_says_later() -> None:
+    assert make("custom").ask_n_runs(1) is None
+    assert make("bayes", controller={"type": "local"}).ask_n_runs(1) is None
+
+
+def test_random_ends_where_the_rest_is_out_of_reach() -> None:
+    engine = make("random", {"p": {"distribution": "q_beta", "a": 50, "b": 50, "q": 0.1}})
+    asked = engine.ask_n_runs(50) or ()
+    values = [one.config["p"] for one in asked]
+    assert len(values) == len(set(values)) < 11 and engine.ask_n_runs(1) == []
+
+
+@pytest.mark.parametrize("goal", ["minimize", "maximize"])
+def test_bayes_learns(goal: str) -> None:
+    """After 40 trials its suggestions lie near the optimum far more often than chance has it (a tenth of the range)."""
+    sign = 1 if goal == "minimize" else -1
+    config = {"method": "bayes", "metric": {"name": "m", "goal": goal}, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
+    engine = search.make(sweep_settings.read(config), "seed")
+    near = 0
+    for n in range(40):
+        (asked,) = engine.ask_n_runs(1) or ()
+        x = asked.config["x"]
+        engine.tell_run(asked.run_id, finished(asked.config, sign * (x - 0.73) ** 2))
+        near += n >= 20 and abs(x - 0.73) < 0.05
+    assert near >= 8
+
+
+def test_bayes_asks_quickly_with_pending_runs() -> None:
+    engine = make("bayes", SPACE)
+    slowest = 0.0
+    for n in range(110):
+        started = time.process_time()
+        (asked,) = engine.ask_n_runs(1) or ()
+        slowest = max(slowest, time.process_time() - started) if n > 20 else 0.0
+        if n % 10 < 8:
+            engine.tell_run(asked.run_id, finished(asked.config, math.log(asked.config["lr"]) ** 2))
+    assert slowest < 0.25  # 20 ms where nothing else runs
+
+
+def test_failed_runs_are_worth_the_worst_and_stopped_ones_what_they_showed() -> None:
+    engine = make("bayes")
+    ids = [one.run_id for one in engine.ask_n_runs(6) or ()]
+    engine.tell_run(ids[0], RunWithMetrics({}, "finished", "w", (3.0, 1.0), 2.0))
+    engine.tell_run(ids[1], RunWithMetrics({}, "crashed", "w", (0.1,)))
+    engine.tell_run(ids[2], RunWithMetrics({}, "killed", "w", (5.0, 4.0), stopped_early=True))
+    engine.tell_run(ids[3], RunWithMetrics({}, "running", "w", (0.2,)))
+    engine.tell_run(ids[4], RunWithMetrics({}, "finished", "w"))
+    assert list(engine._values().values()) == [1.0, 5.0, 4.0, None, 5.0, None]  # type: ignore[attr-defined]
+
+
+def test_imputing_as_the_metric_says() -> None:
+    metric = {"name": "loss", "impute": "latest", "impute_while_running": "best"}
+    engine = search.make(sweep_settings.read({"method": "bayes", "parameters": FINITE, "metric": metric}), "s")
+    ids = [one.run_id for one in engine.ask_n_runs(3) or ()]
+    engine.tell_run(ids[0], RunWithMetrics({}, "failed", "w", (3.0, 2.0)))
+    engine.tell_run(ids[1], RunWithMetrics({}, "running", "w", (0.5, 0.7)))
+    assert list(engine._values().values()) == [2.0, 0.5, None]  # type: ignore[attr-defined]
+
+
+def test_values_survive_the_encoding() -> None:
+    parameters = {
+        "ordinal": {"values": [64, 16, 32]},
+        "category": {"values": ["x", None, True, 0]},
+        "weighted": {"values": ["a", "b", "c"], "probabilities": [0.5, 0.5, 0.0]},
+        "whole": {"min": -3, "max": 9},
+        "log": {"distribution": "log_uniform_values", "min": 1e-5, "max": 1.0},
+        "inverse": {"distribution": "inv_log_uniform_values", "min": 1e-5, "max": 1.0},
+        "steps": {"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 0.25},
+        "normal": {"distribution": "normal", "mu": 3.0, "sigma": 2.0},
+        "beta": {"distribution": "beta", "a": 2.0, "b": 5.0},
+    }
+    space = parse(parameters)
+    for one in encoding.encoded(space.parameters):
+        for u in (0.03, 0.31, 0.5, 0.74, 0.97):
+            value = one.parameter.from_unit(u)
+            back = one.decode(one.encode(value))
+            assert back == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value)
+        assert one.encode("not in the space") is None
+    assert [
+        one.decode(n) for one in encoding.encoded(space.parameters) if one.name == "ordinal" for n in (0, 1, 2)
+    ] == [
+        16,
+        32,
+        64,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("config", "part"),
+    [
+        ({"parameters": FINITE}, "no `method`"),
+        ({"method": "bayse", "parameters": FINITE}, "Did you mean bayes?"),
+        ({"method": "bayes", "parameters": FINITE}, "needs a `metric`"),
+        ({"method": "grid", "parameters": {"x": {"min": 0.0, "max": 1.0}}}, "grid cannot walk"),
+        ({"method": "random", "parameters": {}}, "`parameters` is empty"),
+        ({"method": "random", "parameters": FINITE, "run_cap": 0}, "run_cap"),
+        ({"method": "random", "parameters": FINITE, "metric": {"name": "m", "goal": "up"}}, "minimize and maximize"),
+        ({"method": "random", "parameters": FINITE, "metric": METRIC, "early_terminate": {"type": "x"}}, "hyperband"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(config: dict[str, Any], part: str) -> None:
+    with pytest.raises(SettingsError, match=part.replace("?", r"\?")):
+        sweep_settings.read(config)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[1, 2]", "a: [", "a: &a [*a]", "- x\n b", "!!python/object:os.system {}", "\x00"]
+)
+def test_hostile_yaml_is_refused_in_words(text: str) -> None:
+    with pytest.raises(SettingsError):
+        sweep_settings.read(sweep_settings.load(text))
+
+
+def test_what_is_unknown_is_warned_of() -> None:
+    settings = sweep_settings.read({"method": "grid", "parameters": FINITE, "run_capp": 3})
+    assert settings.warnings == ("unknown key 'run_capp' in the sweep configuration; did you mean 'run_cap'?",)
+    assert settings.expected_runs == 6

@@ -1,0 +1,82 @@
+"""Hyperband: W&B's bands, thresholds and decisions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sweepkit.backend import search
+from sweepkit.backend.search import Metric, RunWithMetrics
+from sweepkit.backend.search import settings as sweep_settings
+from sweepkit.backend.search.hyperband import Hyperband, HyperbandError
+
+LOSS = Metric("loss")
+ACCURACY = Metric("acc", maximize=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "bands"),
+    [
+        ({"max_iter": 27, "s": 2}, (3, 9)),
+        ({"max_iter": 27, "s": 9}, (1, 3, 9)),
+        ({"max_iter": 5, "s": 2, "eta": 2}, (1, 2)),
+        ({"min_iter": 3}, (3, 9, 27)),
+        ({"min_iter": 2, "eta": 1.5}, (2, 3, 4)),
+    ],
+)
+def test_bands(given: dict[str, Any], bands: tuple[int, ...]) -> None:
+    assert Hyperband.read({"type": "hyperband", **given}).bands[: len(bands)] == bands
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"type": "hyperband"}, {"type": "hyperband", "min_iter": 0}, {"type": "hyperband", "max_iter": 2, "s": 1}],
+)
+def test_what_gives_no_bands_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(HyperbandError):
+        Hyperband.read(given)
+
+
+def test_the_example_of_w_and_b() -> None:
+    """Five runs, bands 1 and 2, eta 2: the one that is strictly worse than the median at its highest band stops."""
+    histories = {"a": [10, 9], "b": [10, 10], "c": [10, 8, 8], "d": [10, 7, 7], "e": [10, 6, 6]}
+    stopper = Hyperband.read({"type": "hyperband", "max_iter": 5, "eta": 2, "s": 2})
+    assert stopper.thresholds(histories, LOSS) == [10, 8]
+    decisions = stopper.decide(histories, {"b", "c", "d"}, LOSS)
+    assert set(decisions) == {"b"}
+    assert (decisions["b"].band, decisions["b"].value, decisions["b"].threshold) == (2, 10, 8)
+
+
+def test_maximizing_is_the_mirror_image() -> None:
+    histories = {"a": [0.1], "b": [0.5], "c": [0.9]}
+    stopper = Hyperband((1,), 3)
+    assert stopper.thresholds(histories, ACCURACY) == [0.5]
+    assert set(stopper.decide(histories, set(histories), ACCURACY)) == {"a"}
+
+
+def test_strict_looks_at_the_band_and_lenient_at_the_best_so_far() -> None:
+    histories = {"a": [1.0, 9.0], "b": [5.0, 5.0], "c": [5.0, 4.0], "d": [5.0, 3.0]}
+    assert "a" in Hyperband((2,), 2, strict=True).decide(histories, {"a"}, LOSS)
+    assert "a" not in Hyperband((2,), 2, strict=False).decide(histories, {"a"}, LOSS)
+
+
+def test_a_run_alone_or_below_the_first_band_goes_on() -> None:
+    assert Hyperband((1, 3), 3).decide({"a": [5.0]}, {"a"}, LOSS) == {}
+    assert Hyperband((3,), 3).decide({"a": [5.0, 5.0], "b": [0.0] * 3}, {"a"}, LOSS) == {}
+
+
+def test_an_engine_names_a_run_once_and_keeps_the_reason() -> None:
+    config = {
+        "method": "random",
+        "parameters": {"x": {"min": 0.0, "max": 1.0}},
+        "metric": {"name": "loss"},
+        "early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 2},
+    }
+    engine = search.make(sweep_settings.read(config), "s")
+    ids = [one.run_id for one in engine.ask_n_runs(3) or ()]
+    runs = [RunWithMetrics({}, "running", "w", (value,)) for value in (1.0, 2.0, 3.0)]
+    assert engine.prune_runs(ids, runs) == [ids[2]]
+    assert engine.prune_runs(ids, runs) == []
+    decision = engine.decision(ids[2])
+    assert decision is not None and (decision.band, decision.value, decision.threshold) == (1, 3.0, 2.0)
