@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import pytest
-
 from sweepkit.backend import search
 from sweepkit.backend.search import Engine, Run, RunWithMetrics, SettingsError, encoding
 from sweepkit.backend.search import settings as sweep_settings

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from sweepkit.backend import search
 from sweepkit.backend.search import Metric, RunWithMetrics
 from sweepkit.backend.search import settings as sweep_settings

@@ -1,0 +1,317 @@
+"""Heartbeats, answered out of a real store: leases, caps, early termination, states. No HTTP here."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweepkit.backend import clock, scheduler
+from sweepkit.backend.graphql import sweep_changes
+from sweepkit.backend.scheduler import Gone, Scheduler
+from sweepkit.backend.storage import agents, runs, sweeps
+from sweepkit.backend.storage.database import Database
+from sweepkit.backend.studies import Studies
+
+Beat = Callable[..., list[dict[str, Any]]]
+GRID = {"method": "grid", "program": "train.py", "parameters": {"a": {"values": [1, 2, 3]}}}
+RANDOM = {"method": "random", "parameters": {"x": {"min": 0.0, "max": 1.0}}}
+
+
+class Sweep:
+    """A sweep in a store, with the few things that clients do to it."""
+
+    def __init__(self, database: Database, config: dict[str, Any]) -> None:
+        self.database = database
+        wanted = sweep_changes.read({"config": json.dumps(config), "projectName": "p"})
+        self.pk = database.write(lambda conn: sweep_changes.apply(conn, wanted, "me"))["id"]
+        self.scheduler = Scheduler(database, Studies())
+
+    def agent(self) -> int:
+        return int(self.database.write(lambda conn: agents.create(conn, self.pk, "host"))["id"])
+
+    def beat(self, agent: int, *alive: str) -> list[dict[str, Any]]:
+        return self.scheduler.heartbeat(agent, alive)
+
+    def take(self, agent: int) -> str:
+        (command,) = self.beat(agent)
+        assert command["type"] == "run", command
+        return str(command["run_id"])
+
+    def log(self, name: str, *values: float, state: str = "running", key: str = "loss") -> None:
+        """The run reports values of its metric, as its file stream would."""
+
+        def change(conn: Any) -> None:
+            run = runs.find(conn, 1, name)
+            assert run is not None
+            start = run["history_lines"]
+            for n, value in enumerate(values, start):
+                conn.execute("INSERT INTO history VALUES (?, ?, ?, ?)", (run["id"], n, n, json.dumps({key: value})))
+            runs.update(conn, run["id"], state=state, history_lines=start + len(values))
+
+        self.database.write(change)
+
+    def end(self, name: str, state: str = "finished") -> None:
+        self.log(name, state=state)
+
+    def run(self, name: str) -> Any:
+        return runs.find(self.database.read(), 1, name)
+
+    def set(self, table: str, column: str, value: Any, **where: Any) -> None:
+        ((key, wanted),) = where.items()
+        self.database.write(
+            lambda conn: conn.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (value, wanted))
+        )
+
+    def change(self, **given: Any) -> None:
+        from sweepkit.backend.graphql.ids import encode
+
+        wanted = sweep_changes.read({"id": encode("Sweep", self.pk), **given})
+        self.database.write(lambda conn: sweep_changes.apply(conn, wanted, "me"))
+
+    @property
+    def row(self) -> Any:
+        return sweeps.by_id(self.database.read(), self.pk)
+
+    @property
+    def state(self) -> str:
+        return sweeps.state(self.database.read(), self.row)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[[dict[str, Any]], Sweep]]:
+    database = Database(tmp_path / "store.sqlite3")
+    yield lambda config: Sweep(database, config)
+    database.close()
+
+
+Make = Callable[[dict[str, Any]], Sweep]
+LONG_AGO = clock.ago(3600)
+
+
+def test_a_grid_is_handed_out_in_order_and_finishes(make: Make) -> None:
+    sweep = make(GRID)
+    assert sweep.state == "PENDING"
+    agent = sweep.agent()
+    for n in (1, 2, 3):
+        (command,) = sweep.beat(agent)
+        assert command == {
+            "type": "run",
+            "run_id": command["run_id"],
+            "args": {"a": {"value": n}},
+            "program": "train.py",
+        }
+        assert len(command["run_id"]) == 8
+        run = sweep.run(command["run_id"])
+        assert (run["state"], json.loads(run["config"]), run["sweep_id"]) == ("pending", {"a": {"value": n}}, sweep.pk)
+        assert sweep.beat(agent, command["run_id"]) == []
+        assert sweep.state == "RUNNING"
+        sweep.end(command["run_id"])
+    assert sweep.beat(agent) == [{"type": "exit"}]
+    assert sweep.row["state"] == "FINISHED"
+
+
+def test_nested_parameters_reach_the_agent_as_one_argument(make: Make) -> None:
+    sweep = make(
+        {"method": "grid", "parameters": {"opt": {"parameters": {"lr": {"values": [0.1]}, "kind": {"value": "SGD"}}}}}
+    )
+    (command,) = sweep.beat(sweep.agent())
+    assert command["args"] == {"opt": {"value": {"kind": "SGD", "lr": 0.1}}}
+
+
+def test_eight_agents_at_once_never_pass_the_cap_nor_repeat_a_configuration(make: Make) -> None:
+    sweep = make({**RANDOM, "run_cap": 21, "parameters": {"x": {"min": 0, "max": 30}}})
+    handed: list[Any] = []
+    lock = threading.Lock()
+
+    def work(agent: int) -> None:
+        while (commands := sweep.beat(agent)) and commands[0]["type"] == "run":
+            with lock:
+                handed.append(commands[0]["args"]["x"]["value"])
+            sweep.end(commands[0]["run_id"])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, [sweep.agent() for _ in range(8)]))
+    assert len(handed) == len(set(handed)) == 21
+    assert sweep.state == "FINISHED"
+
+
+def test_an_idle_agent_waits_while_another_still_runs(make: Make) -> None:
+    sweep = make({**RANDOM, "run_cap": 1})
+    busy, idle = sweep.agent(), sweep.agent()
+    name = sweep.take(busy)
+    assert sweep.beat(idle) == []
+    sweep.end(name)
+    assert sweep.beat(idle) == [{"type": "exit"}]
+
+
+def test_an_answer_that_was_lost_is_given_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = make(GRID)
+    agent = sweep.agent()
+    assert sweep.beat(agent) == sweep.beat(agent)
+    monkeypatch.setattr(scheduler, "_REDELIVERY", 0.0)
+    (command,) = sweep.beat(agent)
+    assert command["args"] == {"a": {"value": 2}}
+
+
+def test_a_process_that_never_started_its_run_has_failed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "_REDELIVERY", 0.0)
+    sweep = make(GRID)
+    agent = sweep.agent()
+    name = sweep.take(agent)
+    sweep.take(agent)
+    assert sweep.run(name)["state"] == "failed"
+
+
+@pytest.mark.parametrize("state", ["pending", "running", "crashed"])
+def test_a_dead_agents_trial_goes_to_another(make: Make, state: str) -> None:
+    sweep = make(GRID)
+    dead, heir = sweep.agent(), sweep.agent()
+    name = sweep.take(dead)
+    if state != "pending":
+        sweep.log(name, 1.0, state=state)
+    sweep.set("agents", "heartbeat_at", LONG_AGO, id=dead)
+    sweep.set("runs", "heartbeat_at", LONG_AGO, name=name)
+    (command,) = sweep.beat(heir)
+    assert (command["run_id"], command["args"]) == (name, {"a": {"value": 1}})
+    assert command["type"] == ("run" if state == "pending" else "resume")
+    assert sweep.beat(heir, name) == []
+    assert sweep.beat(dead, name) == [{"type": "stop", "run_id": name}]  # it was not dead after all
+    assert sweep.run(name)["agent_id"] == heir
+
+
+def test_a_living_run_of_a_silent_agent_is_left_alone(make: Make) -> None:
+    sweep = make(GRID)
+    silent, other = sweep.agent(), sweep.agent()
+    name = sweep.take(silent)
+    sweep.log(name, 1.0)
+    sweep.set("agents", "heartbeat_at", LONG_AGO, id=silent)
+    assert sweep.take(other) != name
+
+
+def test_a_configuration_that_kills_every_agent_is_given_up(make: Make) -> None:
+    sweep = make({**RANDOM, "run_cap": 1})
+    for _ in range(3):
+        agent = sweep.agent()
+        name = sweep.beat(agent)[0]["run_id"]
+        sweep.end(name, "crashed")
+        sweep.set("agents", "heartbeat_at", LONG_AGO, id=agent)
+    assert sweep.beat(sweep.agent()) == [{"type": "exit"}]
+    assert sweep.state == "FINISHED"
+
+
+def test_a_preempted_run_goes_on_first(make: Make) -> None:
+    sweep = make(GRID)
+    agent = sweep.agent()
+    name = sweep.take(agent)
+    sweep.log(name, 1.0, state="preempted")
+    assert [(c["type"], c["run_id"]) for c in sweep.beat(agent)] == [("resume", name)]
+
+
+def test_pause_and_resume(make: Make) -> None:
+    sweep = make(GRID)
+    agent = sweep.agent()
+    name = sweep.take(agent)
+    sweep.change(state="PAUSED")
+    assert sweep.beat(agent, name) == []
+    sweep.end(name)
+    assert sweep.beat(agent) == []
+    sweep.change(state="RUNNING")
+    assert sweep.take(agent)
+
+
+def test_stop_lets_runs_finish(make: Make) -> None:
+    sweep = make(GRID)
+    agent = sweep.agent()
+    name = sweep.take(agent)
+    sweep.change(state="FINISHED")
+    assert sweep.beat(agent, name) == []
+    sweep.end(name)
+    assert sweep.beat(agent) == [{"type": "exit"}]
+    assert agents.state(agents.by_id(sweep.database.read(), agent), LONG_AGO) == "FINISHED"  # type: ignore[arg-type]
+
+
+def test_cancel_stops_what_runs_before_the_agent_leaves(make: Make) -> None:
+    sweep = make(GRID)
+    busy, late = sweep.agent(), sweep.agent()
+    name, pending = sweep.take(busy), sweep.take(late)
+    sweep.log(name, 1.0)
+    sweep.change(state="CANCELED")
+    assert sweep.beat(busy, name) == [{"type": "stop", "run_id": name}]
+    assert sweep.run(name)["stop_requested"] == 1 and sweep.run(pending)["state"] == "killed"
+    assert sweep.beat(busy) == [{"type": "exit"}]
+
+
+def test_a_deleted_sweep_and_an_unknown_agent_are_gone(make: Make) -> None:
+    sweep = make(GRID)
+    agent = sweep.agent()
+    sweep.database.write(lambda conn: conn.execute("DELETE FROM sweeps"))
+    with pytest.raises(Gone):
+        sweep.beat(agent)
+
+
+def test_a_deleted_run_gives_its_configuration_back(make: Make) -> None:
+    sweep = make(GRID)
+    agent = sweep.agent()
+    for _ in range(3):
+        name = sweep.take(agent)
+        sweep.end(name)
+    sweep.database.write(lambda conn: runs.delete(conn, sweep.run(name)["id"]))
+    assert sweep.beat(agent)[0]["args"] == {"a": {"value": 3}}
+
+
+def test_hyperband_stops_the_worse_and_tells_why(make: Make) -> None:
+    early = {"type": "hyperband", "min_iter": 2, "eta": 2}
+    sweep = make({**RANDOM, "metric": {"name": "loss"}, "early_terminate": early})
+    workers = [sweep.agent() for _ in range(3)]
+    names = [sweep.take(agent) for agent in workers]
+    for name, loss in zip(names, (0.1, 0.2, 0.3), strict=True):
+        sweep.log(name, 9.0, loss)
+    assert sweep.beat(workers[0], names[0]) == []
+    assert sweep.beat(workers[2], names[2]) == [{"type": "stop", "run_id": names[2]}]
+    assert [sweep.run(name)["stop_requested"] for name in names] == [0, 0, 1]
+    trial = sweep.database.read().execute("SELECT * FROM trials WHERE stopped_at IS NOT NULL").fetchall()
+    assert [(row["stop_band"], row["stop_value"], row["stop_threshold"]) for row in trial] == [(2, 0.3, 0.2)]
+
+
+def test_a_target_ends_the_sweep(make: Make) -> None:
+    sweep = make({**RANDOM, "metric": {"name": "a.b", "goal": "maximize", "target": 0.9}})
+    agent, other = sweep.agent(), sweep.agent()
+    name, running = sweep.take(agent), sweep.take(other)
+    sweep.log(name, 0.95, state="finished", key="a.b")
+    assert sweep.beat(other, running) == []
+    assert sweep.state == "FINISHED"
+    assert sweep.beat(agent) == [{"type": "exit"}]
+
+
+def test_bayes_goes_on_after_a_restart_of_the_server(make: Make) -> None:
+    sweep = make({"method": "bayes", "metric": {"name": "loss"}, "parameters": {"x": {"min": 0.0, "max": 1.0}}})
+    agent = sweep.agent()
+    for _ in range(13):
+        (command,) = sweep.beat(agent)
+        sweep.log(command["run_id"], command["args"]["x"]["value"], state="finished")
+        sweep.scheduler = Scheduler(sweep.database, Studies())
+    xs = [json.loads(run["config"])["x"]["value"] for run in sweeps.runs(sweep.database.read(), sweep.pk)]
+    assert len(set(xs)) == 13
+
+
+def test_a_local_controllers_schedule_becomes_runs(make: Make) -> None:
+    sweep = make({**RANDOM, "controller": {"type": "local"}})
+    agent = sweep.agent()
+    assert sweep.beat(agent) == []
+    entry = {"id": "s1", "data": {"args": {"x": {"value": 0.5}}}}
+    for _ in range(2):  # sent again until the run has started
+        sweep.change(controller=json.dumps({"schedule": [entry]}))
+    (scheduled,) = json.loads(sweep.row["scheduler"])["scheduled"]
+    (command,) = sweep.beat(agent)
+    assert scheduled == {"id": "s1", "runid": command["run_id"]} and command["args"] == {"x": {"value": 0.5}}
+    sweep.log(command["run_id"], 1.0)
+    sweep.change(controller=json.dumps({"schedule": [], "earlystop": [command["run_id"]]}))
+    assert sweep.beat(agent, command["run_id"]) == [{"type": "stop", "run_id": command["run_id"]}]
+    sweep.end(command["run_id"])
+    sweep.change(controller=json.dumps({"schedule": [{"id": "s2", "data": {"args": None}}]}))
+    assert sweep.beat(agent) == [{"type": "exit"}]
