@@ -19,22 +19,21 @@ if TYPE_CHECKING:
 
 # What W&B's client reads to make a process part of a sweep, or another run than the one that is resumed.
 _STRANGERS = (
-    "WANDB_SWEEP_",
-    "WANDB_RUN_",
-    "WANDB_RESUME",
+    "WANDB_AGENT_",
+    "WANDB_CONFIG",
+    "WANDB_DISABLED",
     "WANDB_FORK_FROM",
-    "WANDB_NAME",
-    "WANDB_NOTES",
-    "WANDB_TAGS",
-)
-_STRANGERS += (
     "WANDB_JOB_",
     "WANDB_MODE",
-    "WANDB_DISABLED",
-    "WANDB_SERVICE",
+    "WANDB_NAME",
+    "WANDB_NOTES",
+    "WANDB_PROGRAM",
     "WANDB_PROJECT",
-    "WANDB_CONFIG",
-    "WANDB_AGENT_",
+    "WANDB_RESUME",
+    "WANDB_RUN_",
+    "WANDB_SERVICE",
+    "WANDB_SWEEP_",
+    "WANDB_TAGS",
 )
 
 

@@ -105,7 +105,7 @@ def _leader(api: WandbApi, runs: list[Run], metric: Metric | None) -> dict[str, 
         return None
     candidates = [run for run in runs if run.state in ("finished", "running")]
     leader = winner(values(api, candidates, metric), metric)
-    return leader and leader.record(metric, leader.run.url(api.backend))
+    return leader.record(metric, leader.run.url(api.backend)) if leader else None
 
 
 def _agent(node: dict[str, Any]) -> dict[str, Any]:

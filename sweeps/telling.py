@@ -94,3 +94,11 @@ def _addresses(result: Result, api: WandbApi, open_url: Callable[[str], str]) ->
 def _path(url: str, api: WandbApi) -> str:
     """The path of a page, below the backend's address."""
     return url.removeprefix(api.backend.web())
+
+
+def tell_promotion(promotion: Promotion) -> None:
+    """Print what a promotion logged."""
+    screen = console()
+    screen.print(f"run {printable(promotion.run)}")
+    for part in _promotion(promotion):
+        screen.print(part, soft_wrap=isinstance(part, str))

@@ -1,0 +1,109 @@
+"""How the ``sweepkit`` command meets its user: the options that commands share, did-you-mean, errors and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+import click
+
+from .errors import SweepkitError, UsageError
+from .output import FORMATS, message
+
+ISSUES = "please report this, with the output of the same command with --debug and of `sweepkit doctor`"
+BACKENDS = ("auto", "embedded", "wandb")
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Group(click.Group):
+    """Commands in the order of the story; a misspelt one is answered with the one that was meant."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name in self.commands or name.startswith("-"):
+            return super().resolve_command(context, args)
+        near = get_close_matches(name, self.commands, n=1, cutoff=0.5)
+        hint = f"did you mean `sweepkit {near[0]}`?" if near else f"commands: {', '.join(self.commands)}"
+        raise UsageError(f"there is no command {name!r}", hint)
+
+
+def common(function: Function) -> Function:
+    """The options that every command has."""
+    answer = click.option("--format", type=click.Choice(FORMATS), default="table", help="How the answer is written.")
+    backend = click.option("--backend", type=click.Choice(BACKENDS), default="auto", help="Who serves.")
+    debug = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+    return debug(backend(answer(function)))
+
+
+def slot_options(function: Function) -> Function:
+    """Where trials run."""
+    gpus = click.option("--gpus", metavar="all|0,1", help="Which GPUs; all when not given.")
+    per_gpu = click.option("--per-gpu", type=click.IntRange(min=1), default=1, help="Trials at a time on each GPU.")
+    cpu_slots = click.option("--cpu-slots", type=click.IntRange(min=1), help="So many slots on the CPU.")
+    return gpus(per_gpu(cpu_slots(function)))
+
+
+def spec_options(function: Function) -> Function:
+    """What of a sweep can be changed without editing its YAML."""
+    trials = click.option("--trials", type=click.IntRange(min=1), help="Trials at most (run_cap).")
+    epochs = click.option("--epochs", type=click.IntRange(min=1), help="Epochs of each trial.")
+    held = click.option(
+        "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Hold a parameter fast; may be repeated."
+    )
+    data_root = click.option("--data-root", metavar="DIR", help="The folder of the datasets.")
+    project = click.option("--project", help="The project; else the YAML's, WANDB_PROJECT, or wandb_demo.")
+    return trials(epochs(held(data_root(project(function)))))
+
+
+def guarded(cli: click.Group, arguments: list[str]) -> int:
+    """Run a command; its exit code, with every error said in one message (and its traceback after ``--debug``)."""
+    try:
+        code = cli.main(arguments, prog_name="sweepkit", standalone_mode=False) or 0
+        sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
+        message("interrupted")
+        return 130
+    except BrokenPipeError:  # the reader has seen enough; nothing is wrong
+        _silence()
+        return 0
+    except Exception as error:
+        if "--debug" in arguments:
+            import traceback
+
+            traceback.print_exc()
+        return _tell(error)
+    return int(code)
+
+
+def _tell(error: Exception) -> int:
+    """The error in one message, and its exit code."""
+    if isinstance(error, SweepkitError):
+        return _say(error.message, error.hint, error.exit_code)
+    if isinstance(error, click.UsageError):
+        where = error.ctx.command_path if error.ctx else "sweepkit"
+        return _say(error.format_message(), f"see `{where} --help`", 2)
+    if isinstance(error, click.ClickException):
+        return _say(error.format_message(), None, 2)
+    if isinstance(error, OSError) and error.strerror:
+        what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        return _say(what, "`sweepkit doctor` looks at the disk and the data folder", 1)
+    return _say(f"{type(error).__name__}: {error}", ISSUES, 1)
+
+
+def _say(text: str, hint: str | None, code: int) -> int:
+    message(f"error: {text}" + (f"\n  {hint}" if hint else ""))
+    return code
+
+
+def _silence() -> None:
+    """Send what is still buffered to nowhere, so that Python does not complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
