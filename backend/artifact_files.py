@@ -90,7 +90,8 @@ async def put_part(request: Request) -> Response:
         _pending_project(conn, parameters["artifact"])
         artifact_contents.put_part(conn, parameters["artifact"], file_md5, parameters["part"], blob)
 
-    return await _put(request, artifact_contents.parts_store(request.app.state.blobs), request.headers.get("content-md5"), keep)
+    parts = artifact_contents.parts_store(request.app.state.blobs)
+    return await _put(request, parts, request.headers.get("content-md5"), keep)
 
 
 async def put_manifest(request: Request) -> Response:

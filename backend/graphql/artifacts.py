@@ -43,6 +43,7 @@ _COLUMNS = {
 for _field, _name in _COLUMNS.items():
     artifact.set_field(_field, lambda row, info, _column=_name: row[_column])
 artifact.set_field("id", lambda row, info: encode("Artifact", row["id"]))
+artifact.set_field("digestAlgorithm", lambda row, info: "MANIFEST_MD5")
 artifact.set_field("labels", lambda row, info: None)
 artifact.set_field("ttlDurationSeconds", lambda row, info: -2 if row["ttl_seconds"] is None else row["ttl_seconds"])
 artifact.set_field("ttlIsInherited", lambda row, info: row["ttl_seconds"] is None)
@@ -281,4 +282,10 @@ def unlink(_: Any, info: Info, input: Answer) -> Answer:
     return {"success": True}
 
 
+features = (
+    "ARTIFACT_MEMBERSHIP_IN_LINK_ARTIFACT_RESPONSE",
+    "ARTIFACT_TAGS",
+    "CLIENT_IDS",
+    "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
+)
 bindables: list[SchemaBindable] = [query, mutation, project_type, artifact, alias, membership]

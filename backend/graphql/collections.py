@@ -255,4 +255,5 @@ def remove_tags(_: Any, info: Info, input: Answer) -> Answer:
     return {"success": True}
 
 
+features = ("ARTIFACT_COLLECTIONS_FILTERING_SORTING",)
 bindables: list[SchemaBindable] = [query, mutation, project_type, artifact_type, collection, sequence, tag]

@@ -67,4 +67,5 @@ def use(_: Any, info: Info, input: Answer) -> Answer:
     return {"artifact": info.context.database.write(change)}
 
 
+features = ("USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",)
 bindables: list[SchemaBindable] = [mutation, run_type, artifact, creator]

@@ -211,4 +211,10 @@ async def _chunks(parts: Blobs, digests: list[str]) -> AsyncIterator[bytes]:
                 yield chunk
 
 
+features = (
+    "ARTIFACT_COLLECTION_MEMBERSHIP_FILES",
+    "ARTIFACT_V2_DOWNLOAD_HANDLER_SUPPORTS_ARTIFACT_ID",
+    "LARGE_FILENAMES",
+    "TOTAL_COUNT_IN_FILE_CONNECTION",
+)
 bindables: list[SchemaBindable] = [mutation, artifact, membership, manifest]
