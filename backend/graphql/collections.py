@@ -27,6 +27,7 @@ artifact_type = ObjectType("ArtifactType")
 collection = InterfaceType("ArtifactCollection", lambda row, *_: KINDS[row["kind"]])
 sequence = ObjectType("ArtifactSequence")
 tag = ObjectType("Tag")
+entity = ObjectType("Entity")
 
 
 def listed(found: artifact_listings.Page, first: int | None, after: str | None) -> Answer:
@@ -172,6 +173,8 @@ def latest(row: Row, info: Info) -> Row | None:
     return artifacts.by_id(info.context.rows, found["artifact_id"]) if found is not None else None
 
 
+sequence.set_field("digestAlgorithm", lambda row, info: "MANIFEST_MD5")
+entity.set_field("xxhashDigestsEnabled", lambda row, info: False)
 tag.set_field("id", lambda row, info: encode("Tag", row["id"]))
 tag.set_field("name", lambda row, info: row["name"])
 
@@ -256,4 +259,4 @@ def remove_tags(_: Any, info: Info, input: Answer) -> Answer:
 
 
 features = ("ARTIFACT_COLLECTIONS_FILTERING_SORTING",)
-bindables: list[SchemaBindable] = [query, mutation, project_type, artifact_type, collection, sequence, tag]
+bindables: list[SchemaBindable] = [query, mutation, project_type, artifact_type, collection, sequence, tag, entity]

@@ -24,11 +24,16 @@ CORE = {
         " { artifact { id state artifactSequence { id latestArtifact { id versionIndex } } } } }"
     ),
     "CreateArtifactFiles": (
-        "mutation ($files: [CreateArtifactFileSpecInput!]!, $layout: ArtifactStorageLayout!) {"
-        " createArtifactFiles(input: {artifactFiles: $files, storageLayout: $layout}) { files { edges { node { id name"
-        " displayName storagePath uploadUrl uploadHeaders artifact { id }"
+        "mutation ($input: CreateArtifactFilesInput!) { createArtifactFiles(input: $input) { files { edges { node { id"
+        " name displayName storagePath uploadUrl uploadHeaders artifact { id }"
         " uploadMultipartUrls { uploadID uploadUrlParts { partNumber uploadUrl } } } } } } }"
     ),
+    "FetchArtifactDigestAlgorithm": (
+        "query ($entity: String!, $project: String!, $type: String!, $name: String!) { project(name: $project,"
+        " entityName: $entity) { artifactType(name: $type) { artifactCollection(name: $name)"
+        " { __typename ... on ArtifactSequence { digestAlgorithm } } } } }"
+    ),
+    "XXHashDigestsEnabled": "query ($name: String!) { entity(name: $name) { xxhashDigestsEnabled } }",
     "CompleteMultipartUploadArtifact": (
         "mutation ($action: CompleteMultipartAction!, $parts: [UploadPartsInput!]!, $id: ID!, $path: String!,"
         " $upload: String!) { completeMultipartUploadArtifact(input: {completeMultipartAction: $action,"
