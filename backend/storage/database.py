@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import re
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -21,6 +22,7 @@ Change = Callable[[sqlite3.Connection], Any]
 
 SCHEMA = Path(__file__).with_name("schema")
 VERSION = 1
+_SEARCHED = 256  # characters of a text that a regular expression is tried on
 _BATCH = 512  # changes in one commit at most, so that the first of them does not wait too long
 _log = logging.getLogger(__name__)
 
@@ -35,7 +37,8 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        self._readers: dict[threading.Thread, sqlite3.Connection] = {}
+        self._readers_lock = threading.Lock()
         self._queue: queue.SimpleQueue[tuple[Change, Future[Any]] | None] = queue.SimpleQueue()
         self._closed = False
         self._connection = _open(path)
@@ -49,8 +52,15 @@ class Database:
             connection = _connect(self._path)
             connection.execute("PRAGMA query_only = ON")
             self._local.connection = connection
-            self._readers.append(connection)
+            self._keep_reader(connection)
         return connection
+
+    def _keep_reader(self, connection: sqlite3.Connection) -> None:
+        """Remember it for ``close``, and close those of threads that have ended: a server's workers come and go."""
+        with self._readers_lock:
+            for thread in [thread for thread in self._readers if not thread.is_alive()]:
+                self._readers.pop(thread).close()
+            self._readers[threading.current_thread()] = connection
 
     def submit(self, change: Callable[[sqlite3.Connection], T]) -> Future[T]:
         """Queue ``change``; the future is done when its commit is on disk, or holds what ``change`` raised."""
@@ -72,8 +82,9 @@ class Database:
         self._closed = True
         self._queue.put(None)
         self._writer.join()
-        for reader in self._readers:
-            reader.close()
+        with self._readers_lock:
+            for reader in self._readers.values():
+                reader.close()
         self._connection.close()
 
     def _write_loop(self) -> None:
@@ -136,8 +147,14 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA cache_size = -16000")
+    connection.execute("PRAGMA cache_size = -8000")
+    connection.create_function("regexp", 2, _regexp, deterministic=True)
     return connection
+
+
+def _regexp(pattern: str, value: object) -> bool:
+    """SQL's REGEXP. Patterns are checked before (``filters.check_pattern``); a bounded text bounds their time."""
+    return isinstance(value, str) and re.search(pattern, value[:_SEARCHED]) is not None
 
 
 def _open(path: Path) -> sqlite3.Connection:

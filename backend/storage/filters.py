@@ -1,0 +1,318 @@
+"""W&B's filters and orders of runs: MongoDB's language, parsed into a tree, turned into SQL with parameters.
+
+Nothing of a filter becomes part of the SQL text: fields are looked up in a table of columns, and keys of
+configurations and summaries are parameters (JSON paths) like every value.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from .. import clock
+
+MOST_DEPTH = 20
+MOST_CONDITIONS = 500
+LONGEST_PATTERN = 200
+
+_TEXTS = {
+    "name": "runs.name",
+    "display_name": "runs.display_name",
+    "displayName": "runs.display_name",
+    "state": "runs.state",
+    "group": "runs.group_name",
+    "groupName": "runs.group_name",
+    "job_type": "runs.job_type",
+    "jobType": "runs.job_type",
+    "user": "runs.user",
+    "username": "runs.user",
+    "host": "runs.host",
+    "commit": "runs.commit_hash",
+    "description": "runs.description",
+    "notes": "runs.notes",
+    "sweep": "(SELECT sweeps.name FROM sweeps WHERE sweeps.id = runs.sweep_id)",
+}
+_TIMES = {
+    "created_at": "runs.created_at",
+    "createdAt": "runs.created_at",
+    "updated_at": "runs.updated_at",
+    "updatedAt": "runs.updated_at",
+    "heartbeat_at": "runs.heartbeat_at",
+    "heartbeatAt": "runs.heartbeat_at",
+}
+_JSON = {
+    "config": ("runs.config", True),
+    "summary_metrics": ("runs.summary", False),
+    "summaryMetrics": ("runs.summary", False),
+    "summary": ("runs.summary", False),
+}
+_COMPARISONS = {"$eq": "=", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+
+
+class FilterError(ValueError):
+    """A filter or an order that cannot be understood; the message says what and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Sql:
+    """A piece of SQL and its parameters, in order."""
+
+    text: str
+    values: tuple[Any, ...] = ()
+
+
+TRUE, FALSE = Sql("1"), Sql("0")
+
+
+@dataclass(frozen=True)
+class Field:
+    """What a condition is about. ``kind`` is text, time, tags or json."""
+
+    kind: str
+    sql: Sql
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A comparison of one field."""
+
+    field: Field
+    operator: str
+    operand: Any
+
+
+@dataclass(frozen=True)
+class Group:
+    """Conditions joined: ``all``, ``any``, or ``none`` of them."""
+
+    joined: str
+    parts: tuple[Group | Condition, ...]
+
+
+def condition(text: str | None) -> tuple[str, list[Any]]:
+    """The SQL condition of a filter's JSON text (none or ``{}``: every run) with its parameters. Raises FilterError."""
+    try:
+        given = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        raise FilterError("they are not JSON") from None
+    sql = _sql(parse(given or {}))
+    if len(sql.values) > 20_000:
+        raise FilterError("they hold too many values")
+    return sql.text, list(sql.values)
+
+
+def parse(given: Any) -> Group:
+    """A filter as a tree. Raises FilterError."""
+    budget = [MOST_CONDITIONS]
+    return _parse(given, 0, budget)
+
+
+def order(text: str | None) -> tuple[str, list[Any]]:
+    """The SQL order of W&B's text, for example ``-summary_metrics.val_acc``, with its parameters.
+
+    Runs without the value come last, ties in the order of creation. Raises FilterError.
+    """
+    terms = [_order_term(term.strip()) for term in (text or "+created_at").split(",")[:10]]
+    return ", ".join([*(term.text for term in terms), "runs.id"]), [value for term in terms for value in term.values]
+
+
+# --- parsing
+
+
+def _parse(given: Any, depth: int, budget: list[int]) -> Group:
+    if not isinstance(given, dict):
+        raise FilterError("a JSON object is expected")
+    if depth > MOST_DEPTH:
+        raise FilterError("they are nested too deeply")
+    return Group("all", tuple(_entry(key, value, depth, budget) for key, value in given.items()))
+
+
+def _entry(key: str, value: Any, depth: int, budget: list[int]) -> Group | Condition:
+    if key in {"$and", "$or", "$nor"}:
+        if not isinstance(value, list) or (not value and key != "$and"):
+            raise FilterError(f"{key} takes a list of filters")
+        joined = {"$and": "all", "$or": "any", "$nor": "none"}[key]
+        return Group(joined, tuple(_parse(part, depth + 1, budget) for part in value))
+    if key == "$not":
+        return Group("none", (_parse(value, depth + 1, budget),))
+    if key.startswith("$"):
+        raise FilterError(f"{key[:40]!r} is not known here; $and, $or, $nor and $not join filters")
+    field = field_of(key)
+    if isinstance(value, dict) and value and all(name.startswith("$") for name in value):
+        return Group("all", tuple(_comparison(field, name, item, depth, budget) for name, item in value.items()))
+    return _comparison(field, "$eq", value, depth, budget)
+
+
+def _comparison(field: Field, operator: str, operand: Any, depth: int, budget: list[int]) -> Group | Condition:
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise FilterError(f"they hold more than {MOST_CONDITIONS} conditions")
+    if operator == "$not":
+        if depth > MOST_DEPTH or not isinstance(operand, dict):
+            raise FilterError("$not takes a comparison")
+        inner = tuple(_comparison(field, name, item, depth + 1, budget) for name, item in operand.items())
+        return Group("none", (Group("all", inner),))
+    _check_operand(operator, operand)
+    return Condition(field, operator, operand)
+
+
+def _check_operand(operator: str, operand: Any) -> None:
+    if operator in {"$in", "$nin"}:
+        if not isinstance(operand, list) or not all(_is_plain(item) for item in operand):
+            raise FilterError(f"{operator} takes a list of texts, numbers, booleans or null")
+    elif operator == "$exists":
+        if not isinstance(operand, (bool, int)):
+            raise FilterError("$exists takes true or false")
+    elif operator == "$regex":
+        check_pattern(operand)
+    elif operator not in _COMPARISONS:
+        known = ", ".join([*_COMPARISONS, "$in", "$nin", "$exists", "$regex", "$not"])
+        raise FilterError(f"{operator[:40]!r} is not known here; there are {known}")
+    elif not _is_plain(operand):
+        raise FilterError(f"{operator} takes a text, a number, a boolean or null")
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) < 2**63
+    if isinstance(value, str):
+        return "\x00" not in value and _is_unicode(value)
+    return value is None or isinstance(value, (bool, float))
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def field_of(name: str) -> Field:
+    """A field by the client's name for it. Raises FilterError."""
+    if name in _TEXTS:
+        return Field("text", Sql(_TEXTS[name]))
+    if name in _TIMES:
+        return Field("time", Sql(_TIMES[name]))
+    if name in {"tags", "tag"}:
+        return Field("tags", Sql("runs.tags"))
+    head, _, key = name.partition(".")
+    if head in _JSON and key:
+        return Field("json", _json(head, key))
+    known = ", ".join([*_TEXTS, *_TIMES, "tags", "config.KEY", "summary_metrics.KEY"])
+    raise FilterError(f"{name[:80]!r} is not a field of runs; there are {known}")
+
+
+def _json(head: str, key: str) -> Sql:
+    """A key's value. A key may hold dots itself, or name a place in nested dictionaries: the first that is there."""
+    column, wrapped = _JSON[head]
+    paths = json_paths(key, wrapped)
+    found = ", ".join(f"json_extract({column}, ?)" for _ in paths)
+    return Sql(f"coalesce({found}, NULL)", tuple(paths))
+
+
+def json_paths(key: str, wrapped: bool) -> list[str]:
+    """SQLite's JSON paths of a key; ``wrapped`` ones have their value under ``value``. Raises FilterError."""
+    if '"' in key or "\\" in key or not key.isprintable() or len(key) > 500 or not _is_unicode(key):
+        raise FilterError(f"{key[:80]!r} cannot be asked for: quotes, backslashes and control characters are not allowed")
+    parts = key.split(".")
+    value = []
+    if wrapped:
+        value = ["value"]
+        if len(parts) > 1 and "value" in (parts[1], parts[-1]):  # config.lr.value, config.optimizer.value.lr
+            parts.remove("value")
+            key = ".".join(parts)
+    whole = [key, *value]
+    nested = [parts[0], *value, *parts[1:]]
+    return list(dict.fromkeys("$" + "".join(f'."{part}"' for part in path) for path in (whole, nested)))
+
+
+def check_pattern(pattern: Any) -> None:
+    """Refuse a regular expression that is none, or that some text could keep busy for minutes. Raises FilterError."""
+    if not isinstance(pattern, str) or len(pattern) > LONGEST_PATTERN:
+        raise FilterError(f"$regex takes a text of at most {LONGEST_PATTERN} characters")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise FilterError(f"$regex: {error}") from None
+    repeats = re.sub(r"\\.|\[[^]]*\]", "x", pattern)
+    if len(re.findall(r"[*+}]", repeats)) > 3 or re.search(r"\)\s*[*+{]|\(\?[P=]|\\[1-9]", pattern):
+        raise FilterError("$regex: repeated groups, references and more than three repetitions are not allowed")
+
+
+# --- SQL
+
+
+def _sql(node: Group | Condition) -> Sql:
+    if isinstance(node, Condition):
+        return _compare(node)
+    parts = [_sql(part) for part in node.parts]
+    if not parts:
+        return TRUE
+    text = (" AND " if node.joined == "all" else " OR ").join(f"({part.text})" for part in parts)
+    values = tuple(value for part in parts for value in part.values)
+    # A comparison with a missing value is unknown to SQL, and not true to MongoDB: its opposite is then true.
+    return Sql(f"NOT coalesce({text}, 0)" if node.joined == "none" else text, values)
+
+
+def _compare(node: Condition) -> Sql:
+    if node.field.kind == "tags":
+        return _tags(node)
+    if node.operator in {"$in", "$nin"}:
+        return _member(node.field, node.operand, node.operator == "$nin")
+    if node.operator == "$exists":
+        return Sql(f"{node.field.sql.text} IS {'NOT ' if node.operand else ''}NULL", node.field.sql.values)
+    if node.operator == "$regex":
+        return Sql(f"{node.field.sql.text} REGEXP ?", (*node.field.sql.values, node.operand))
+    return _ordered(node.field, node.operator, node.operand)
+
+
+def _ordered(field: Field, operator: str, operand: Any) -> Sql:
+    if operator in {"$eq", "$ne"}:
+        return Sql(f"{field.sql.text} IS {'NOT ' if operator == '$ne' else ''}?", (*field.sql.values, _value(field, operand)))
+    if operand is None:
+        return FALSE
+    # Numbers and texts are never compared by size: in SQL every text is larger than every number.
+    same = "('text')" if isinstance(operand, str) else "('integer', 'real')"
+    return Sql(
+        f"typeof({field.sql.text}) IN {same} AND {field.sql.text} {_COMPARISONS[operator]} ?",
+        (*field.sql.values, *field.sql.values, _value(field, operand)),
+    )
+
+
+def _member(field: Field, operands: list[Any], negated: bool) -> Sql:
+    tests = [_ordered(field, "$eq", operand) for operand in operands]
+    text = " OR ".join(f"({test.text})" for test in tests) or "0"
+    values = tuple(value for test in tests for value in test.values)
+    return Sql(f"NOT coalesce({text}, 0)" if negated else text, values)
+
+
+def _tags(node: Condition) -> Sql:
+    """A run has several tags: a condition holds when one of them fits; the opposites when none does."""
+    if node.operator == "$exists":
+        return Sql(f"json_array_length(runs.tags) {'>' if node.operand else '='} 0")
+    opposite = {"$ne": "$eq", "$nin": "$in"}.get(node.operator)
+    inner = _compare(Condition(Field("text", Sql("tag.value")), opposite or node.operator, node.operand))
+    text = f"EXISTS (SELECT 1 FROM json_each(runs.tags) AS tag WHERE {inner.text})"
+    return Sql(f"NOT {text}" if opposite else text, inner.values)
+
+
+def _value(field: Field, operand: Any) -> Any:
+    if field.kind == "time" and isinstance(operand, str):
+        try:
+            return clock.text(clock.parse(operand))
+        except (ValueError, OverflowError):
+            raise FilterError(f"{operand[:40]!r} is not a time in ISO 8601") from None
+    return operand
+
+
+def _order_term(term: str) -> Sql:
+    descending = term.startswith("-")
+    field = field_of(term[1:] if term[:1] in {"+", "-"} else term).sql
+    text = f"({field.text}) IS NULL, {field.text} {'DESC' if descending else 'ASC'}"
+    return Sql(text, (*field.values, *field.values))

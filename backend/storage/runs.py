@@ -1,0 +1,182 @@
+"""Runs: W&B's records of trials, their states and what a new start does to them."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from .. import clock
+from . import short_ids
+from .names import checked
+
+ENDED = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
+ALIVE = ("running", "preempting")
+STATES = ENDED | {"pending", "running", "preempting"}
+_COLUMNS = frozenset(
+    "display_name state config summary tags job_type group_name description notes host program commit_hash repo user"
+    " sweep_id agent_id created_at updated_at heartbeat_at exit_code stop_requested history_keys last_step"
+    " history_lines event_lines console_lines".split()
+)
+
+
+def find(conn: sqlite3.Connection, project_id: int, name: str) -> sqlite3.Row | None:
+    """The run with W&B's run id ``name`` in a project."""
+    return conn.execute("SELECT * FROM runs WHERE project_id = ? AND name = ?", (project_id, name)).fetchone()
+
+
+def by_id(conn: sqlite3.Connection, pk: int) -> sqlite3.Row | None:
+    return conn.execute("SELECT * FROM runs WHERE id = ?", (pk,)).fetchone()
+
+
+def by_path(conn: sqlite3.Connection, entity: str, project: str, name: str) -> sqlite3.Row | None:
+    """The run at ``entity/project/name``."""
+    return conn.execute(
+        "SELECT runs.* FROM runs JOIN projects ON projects.id = runs.project_id"
+        " WHERE projects.entity = ? AND projects.name = ? AND runs.name = ?",
+        (entity, project, name),
+    ).fetchone()
+
+
+def create(conn: sqlite3.Connection, project_id: int, name: str, **columns: Any) -> sqlite3.Row:
+    """A new run; ``user`` must be among the columns. Raises BadName, and IntegrityError when the name is taken."""
+    now = clock.now()
+    given = {"display_name": name, "created_at": now, "updated_at": now, "heartbeat_at": now, **columns}
+    _check_columns(given)
+    names = ", ".join(["project_id", "name", *given])
+    marks = ", ".join("?" * (len(given) + 2))
+    cursor = conn.execute(
+        f"INSERT INTO runs ({names}) VALUES ({marks})", (project_id, checked("run", name), *given.values())
+    )
+    return _got(conn, cursor.lastrowid or 0)
+
+
+def update(conn: sqlite3.Connection, pk: int, **columns: Any) -> sqlite3.Row:
+    """Change columns of a run; ``updated_at`` follows by itself."""
+    given = {"updated_at": clock.now(), **columns}
+    _check_columns(given)
+    assignments = ", ".join(f"{name} = ?" for name in given)
+    conn.execute(f"UPDATE runs SET {assignments} WHERE id = ?", (*given.values(), pk))
+    return _got(conn, pk)
+
+
+def delete(conn: sqlite3.Connection, pk: int) -> bool:
+    """Forget a run and all that it streamed; its artifacts and blobs stay."""
+    return conn.execute("DELETE FROM runs WHERE id = ?", (pk,)).rowcount > 0
+
+
+def revive(conn: sqlite3.Connection, run: sqlite3.Row) -> sqlite3.Row:
+    """A run that starts (again): it runs, and what its last end left is forgotten."""
+    return update(conn, run["id"], state="running", heartbeat_at=clock.now(), exit_code=None, stop_requested=0)
+
+
+def start_over(conn: sqlite3.Connection, run: sqlite3.Row) -> None:
+    """Forget what an ended run streamed: W&B overwrites a run whose id is used again without ``resume``."""
+    for table in ("history", "events", "console"):
+        conn.execute(f"DELETE FROM {table} WHERE run_id = ?", (run["id"],))
+    update(
+        conn, run["id"], summary="{}", history_keys="{}", last_step=-1, history_lines=0, event_lines=0, console_lines=0
+    )
+
+
+def end(conn: sqlite3.Connection, run: sqlite3.Row, exit_code: int) -> sqlite3.Row:
+    """The client says that the run is over; how it ended follows W&B's states.
+
+    Not zero after an announced preemption means preempted, after a request to stop killed, else failed.
+    """
+    if exit_code == 0:
+        state = "finished"
+    elif run["state"] == "preempting":
+        state = "preempted"
+    else:
+        state = "killed" if run["stop_requested"] else "failed"
+    return update(conn, run["id"], state=state, exit_code=exit_code, heartbeat_at=clock.now())
+
+
+def mark_silent(conn: sqlite3.Connection, before: str) -> int:
+    """Runs that have not reported since ``before`` crashed, or are preempted if they said so. How many."""
+    return conn.execute(
+        "UPDATE runs SET updated_at = ?, state = CASE state WHEN 'preempting' THEN 'preempted' ELSE 'crashed' END"
+        " WHERE state IN ('running', 'preempting') AND heartbeat_at < ?",
+        (clock.now(), before),
+    ).rowcount
+
+
+def sweep_name(conn: sqlite3.Connection, run: sqlite3.Row) -> str | None:
+    """The id of the sweep that the run belongs to, as in addresses."""
+    if run["sweep_id"] is None:
+        return None
+    row = conn.execute("SELECT name FROM sweeps WHERE id = ?", (run["sweep_id"],)).fetchone()
+    return row["name"] if row else None
+
+
+def sweep_id(conn: sqlite3.Connection, project_id: int, name: str) -> int | None:
+    """The row of the sweep ``name``, which may come as ``entity/project/name`` as well."""
+    row = conn.execute(
+        "SELECT id FROM sweeps WHERE project_id = ? AND name = ?", (project_id, name.rsplit("/", 1)[-1])
+    ).fetchone()
+    return row["id"] if row else None
+
+
+def select(
+    conn: sqlite3.Connection,
+    condition: tuple[str, Sequence[Any]],
+    order: tuple[str, Sequence[Any]],
+    limit: int,
+    offset: int,
+) -> list[sqlite3.Row]:
+    """Runs by a condition and an order that ``storage.filters`` made, each with its parameters."""
+    return conn.execute(
+        f"SELECT runs.* FROM runs WHERE {condition[0]} ORDER BY {order[0]} LIMIT ? OFFSET ?",
+        (*condition[1], *order[1], limit, offset),
+    ).fetchall()
+
+
+def new_name(conn: sqlite3.Connection, project_id: int) -> str:
+    """A run id that is not taken in the project."""
+    while find(conn, project_id, name := short_ids.make()) is not None:
+        pass
+    return name
+
+
+def count(conn: sqlite3.Connection, condition: str, values: Sequence[Any]) -> int:
+    return int(conn.execute(f"SELECT count(*) FROM runs WHERE {condition}", tuple(values)).fetchone()[0])
+
+
+def strict_json(text: str) -> str:
+    """JSON text in which NaN and infinities are the texts "NaN", "Infinity", "-Infinity", as W&B's servers answer them.
+
+    SQLite's JSON functions, which filters use, know only strict JSON. Raises ValueError when it is no JSON object.
+    """
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("a JSON object is expected")
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(named_numbers(value), allow_nan=False)
+
+
+def named_numbers(value: Any) -> Any:
+    """``value`` with NaN and infinities as texts, at any depth."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {key: named_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [named_numbers(item) for item in value]
+    return value
+
+
+def _check_columns(columns: dict[str, Any]) -> None:
+    unknown = columns.keys() - _COLUMNS
+    if unknown:
+        raise TypeError(f"a run has no column {', '.join(sorted(unknown))}")
+
+
+def _got(conn: sqlite3.Connection, pk: int) -> sqlite3.Row:
+    row = by_id(conn, pk)
+    assert row is not None, f"there is no run {pk}"
+    return row
