@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m sweepkit.backend", description="The embedded W&B-compatible backend.")
+    parser = argparse.ArgumentParser(prog="python -m sweepkit.backend", description="The embedded backend.")
     parser.add_argument("--home", help="the data folder (else SWEEPKIT_HOME, else the platform's)")
     parser.add_argument("--port", type=int, help="the port on 127.0.0.1 (0: any; else the last one, if free)")
     return parser.parse_args()

@@ -93,7 +93,10 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
 
 
 async def _watch_silence(database: Database) -> None:
-    """Mark runs as crashed that stopped reporting. The first look is late: nobody could report while nobody listened."""
+    """Mark runs as crashed that stopped reporting.
+
+    The first look is late: nobody could report while nobody listened.
+    """
     patience = float(os.environ.get(CRASH_VARIABLE) or CRASH_SECONDS)
     await asyncio.sleep(patience)
     while True:

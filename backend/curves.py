@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .storage import history
+from .storage.plain_json import named_numbers
 
 T = TypeVar("T")
 MOST_ROWS = 100_000  # in one answer, whatever was asked for
@@ -40,8 +41,6 @@ def sampled(conn: sqlite3.Connection, run_id: int, spec: Spec) -> list[dict[str,
 
     NaN and infinities are answered as texts: this becomes plain JSON, which has no other way to say them.
     """
-    from .storage.runs import named_numbers
-
     high = None if spec.max_step is None else spec.max_step + 1
     found = []
     for row in history.rows(conn, run_id, -(2**62) if spec.min_step is None else spec.min_step, high):

@@ -67,7 +67,7 @@ def stop() -> bool:
 
     Raises SweepkitError when it does not end.
     """
-    running = find()
+    running = find() or _stuck()
     if running is None:
         return False
     with contextlib.suppress(ProcessLookupError):
@@ -75,9 +75,24 @@ def stop() -> bool:
     deadline = time.monotonic() + STOP_SECONDS
     while _holds_folder(home.home()):
         if time.monotonic() > deadline:
-            raise SweepkitError(f"the backend (process {running.pid}) does not end", f"end it with `kill -9 {running.pid}`")
+            pid = running.pid
+            raise SweepkitError(f"the backend (process {pid}) does not end", f"end it with `kill -9 {pid}`")
         time.sleep(0.05)
     return True
+
+
+def _stuck() -> Server | None:
+    """A backend that holds the folder and does not answer, if the note's process is really one."""
+    note = read_server()
+    if note is None or not _holds_folder(home.home()):
+        return None
+    import psutil  # only needed here, and commands should start fast
+
+    try:
+        command = psutil.Process(note.pid).cmdline()
+    except psutil.Error:
+        return None
+    return note if __package__ in command else None
 
 
 def login_url(path: str = "/") -> str:

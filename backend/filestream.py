@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse
 
 from . import clock, limits
 from .storage import history, runs
+from .storage.plain_json import strict_json
 
 HISTORY = "wandb-history.jsonl"
 SUMMARY = "wandb-summary.json"
@@ -145,7 +146,7 @@ def _summary(chunk: Chunk | None) -> str | None:
     if chunk is None or not chunk.lines:
         return None
     try:
-        return runs.strict_json(chunk.lines[-1])
+        return strict_json(chunk.lines[-1])
     except (ValueError, RecursionError):
         raise BadStream(f"{SUMMARY}: the last line is not a JSON object") from None
 

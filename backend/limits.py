@@ -133,9 +133,9 @@ class _Measure:
                 if isinstance(argument.value, VariableNode):
                     value = self._variables.get(argument.value.name.value)
                 return _count(value)
-        selection = node.selection_set
-        connection = selection and any(isinstance(n, FieldNode) and n.name.value == "edges" for n in selection.selections)
-        return _DEFAULT_ROWS if connection else 1
+        inner = (node.selection_set.selections if node.selection_set else ()) or ()
+        is_connection = any(isinstance(field, FieldNode) and field.name.value == "edges" for field in inner)
+        return _DEFAULT_ROWS if is_connection else 1
 
 
 def _count(value: Any) -> int:

@@ -18,11 +18,14 @@ from . import limits
 from .storage import users
 from .tokens import SESSION_SECONDS, Signer
 
-PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>sweepkit</title>{head}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:36rem;margin:12vh auto;padding:0 1rem}}
-input,button{{font:inherit;padding:.3rem .5rem}}input{{width:24rem;max-width:100%}}code{{background:#8882;padding:.1rem .3rem}}
+input,button{{font:inherit;padding:.3rem .5rem}}input{{width:24rem;max-width:100%}}
+code{{background:#8882;padding:.1rem .3rem}}
 </style></head><body>{body}</body></html>"""
 
 
@@ -33,8 +36,8 @@ def welcome(address: str, problem: str = "") -> str:
     return _PAGE.format(
         head="",
         body=f"""<h1>This is a sweepkit backend</h1>{said}
-<p>Its pages open for the person who started it. Run <code>sweepkit serve --open</code> or follow the address that
-<code>sweepkit serve</code> prints: it logs this browser in.</p>
+<p>Its pages open for the person who started it. Run <code>sweepkit serve</code> and
+follow the address that it prints: it logs this browser in.</p>
 <form method="post" action="/login"><input type="hidden" name="next" value="{escaped}">
 <p><label>Or paste the key from <code>server.json</code>:<br>
 <input name="key" type="password" autocomplete="off" required autofocus></label> <button>Log in</button></p></form>

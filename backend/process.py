@@ -111,7 +111,8 @@ def _listening(port: int | None, folder: Path) -> socket.socket:
     if listener is None and port is None:
         listener = _bound(0)
     if listener is None:
-        raise UsageError(f"port {port} is taken{_taken_by(port or 0)}", "choose another with --port, or 0 for any free one")
+        who = _taken_by(port or 0)
+        raise UsageError(f"port {port} is taken{who}", "choose another with --port, or 0 for any free one")
     listener.listen(512)
     with contextlib.suppress(OSError):  # a full disk is told by the store
         (folder / "port").write_text(str(listener.getsockname()[1]), encoding="ascii")
@@ -146,7 +147,8 @@ def _taken_by(port: int) -> str:
     """Who listens there, as far as this user may see it."""
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            local = connection.laddr[1] if connection.laddr else None
+            if connection.status == psutil.CONN_LISTEN and local == port and connection.pid:
                 return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
     except (psutil.Error, OSError):
         pass

@@ -27,7 +27,7 @@ from .graphql.context import Context
 from .graphql.errors import ClientError
 from .storage.database import StoreError
 from .storage.names import BadName
-from .storage.runs import named_numbers
+from .storage.plain_json import named_numbers
 
 _log = logging.getLogger(__name__)
 

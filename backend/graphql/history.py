@@ -12,7 +12,7 @@ from graphql import GraphQLResolveInfo
 
 from .. import curves
 from ..storage import history
-from ..storage.runs import strict_json
+from ..storage.plain_json import strict_json
 from .errors import ClientError
 from .paging import LARGEST, connection, page
 

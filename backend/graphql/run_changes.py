@@ -10,6 +10,7 @@ from ariadne import MutationType
 from graphql import GraphQLResolveInfo
 
 from ..storage import history, projects, runs
+from ..storage.plain_json import strict_json
 from .errors import ClientError
 from .ids import decode
 
@@ -68,7 +69,22 @@ def _insert(conn: sqlite3.Connection, user: str, given: dict[str, Any]) -> sqlit
     project = projects.ensure(conn, given.get("entityName") or user, given.get("modelName") or "uncategorized")
     name = given.get("name") or runs.new_name(conn, project["id"])
     columns = {"state": "running", **_columns(conn, project["id"], given, "{}", False)}
-    return runs.create(conn, project["id"], name, user=user, **columns)
+    return _forked(conn, runs.create(conn, project["id"], name, user=user, **columns))
+
+
+def _forked(conn: sqlite3.Connection, row: sqlite3.Row) -> sqlite3.Row:
+    """A run with ``fork_from`` begins with its parent's history up to that step; the client tells it in the config."""
+    entry = json.loads(row["config"]).get("_wandb")
+    value = entry.get("value") if isinstance(entry, dict) else None
+    point = value.get("branch_point") if isinstance(value, dict) else None
+    if not isinstance(point, dict) or not isinstance(point.get("step"), (int, float)):
+        return row
+    parent = runs.find(conn, row["project_id"], str(point.get("run_id")))
+    if parent is None:
+        raise ClientError(f"there is no run {point.get('run_id')!r} to fork from", 404)
+    step = _step(point["step"])
+    history.copy(conn, parent["id"], row["id"], step)
+    return runs.update(conn, row["id"], **history.cut(conn, row["id"], step))
 
 
 def _restarted(conn: sqlite3.Connection, row: sqlite3.Row, given: dict[str, Any]) -> sqlite3.Row:
@@ -126,7 +142,7 @@ def _state(state: str) -> str:
 
 def _json(name: str, text: str) -> str:
     try:
-        return runs.strict_json(text)
+        return strict_json(text)
     except (ValueError, TypeError, RecursionError):
         raise ClientError(f"{name} is not the JSON text of an object") from None
 
@@ -177,9 +193,14 @@ def resolve_rewind_run(_: Any, info: GraphQLResolveInfo, input: dict[str, Any]) 
         row = runs.by_path(conn, *path)
         if row is None:
             raise ClientError(f"there is no run {'/'.join(path)}", 404)
-        return runs.update(conn, row["id"], **history.cut(conn, row["id"], int(input["metricValue"])))
+        return runs.update(conn, row["id"], **history.cut(conn, row["id"], _step(input["metricValue"])))
 
     return {"rewoundRun": info.context.database.write(change)}
+
+
+def _step(value: float) -> int:
+    """A step as the store can hold it."""
+    return int(max(-(2.0**62), min(value, 2.0**62)))
 
 
 def _existing(info: GraphQLResolveInfo, storage_id: str) -> sqlite3.Row:

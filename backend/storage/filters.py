@@ -217,7 +217,7 @@ def _json(head: str, key: str) -> Sql:
 def json_paths(key: str, wrapped: bool) -> list[str]:
     """SQLite's JSON paths of a key; ``wrapped`` ones have their value under ``value``. Raises FilterError."""
     if '"' in key or "\\" in key or not key.isprintable() or len(key) > 500 or not _is_unicode(key):
-        raise FilterError(f"{key[:80]!r} cannot be asked for: quotes, backslashes and control characters are not allowed")
+        raise FilterError(f"{key[:80]!r} cannot be asked for: no quotes, backslashes and control characters")
     parts = key.split(".")
     value = []
     if wrapped:
@@ -274,7 +274,8 @@ def _compare(node: Condition) -> Sql:
 
 def _ordered(field: Field, operator: str, operand: Any) -> Sql:
     if operator in {"$eq", "$ne"}:
-        return Sql(f"{field.sql.text} IS {'NOT ' if operator == '$ne' else ''}?", (*field.sql.values, _value(field, operand)))
+        test = "IS NOT" if operator == "$ne" else "IS"
+        return Sql(f"{field.sql.text} {test} ?", (*field.sql.values, _value(field, operand)))
     if operand is None:
         return FALSE
     # Numbers and texts are never compared by size: in SQL every text is larger than every number.

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-HIDDEN = "_"  # keys that the client adds itself begin with it: _step, _runtime, _timestamp, _wandb
+from .plain_json import named_numbers
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,15 @@ def console_parts(text: str) -> dict[str, Any]:
     return {"content": text}
 
 
+def copy(conn: sqlite3.Connection, parent_id: int, child_id: int, last_step: int) -> None:
+    """Give a new run its parent's history up to a step, that step included."""
+    conn.execute(
+        "INSERT INTO history (run_id, line, step, row) SELECT ?, line, step, row FROM history"
+        " WHERE run_id = ? AND step <= ?",
+        (child_id, parent_id, last_step),
+    )
+
+
 def cut(conn: sqlite3.Connection, run_id: int, after_step: int) -> dict[str, Any]:
     """Drop the history after a step (a rewind); answers the run's columns that change with it.
 
@@ -167,7 +176,7 @@ def cut(conn: sqlite3.Connection, run_id: int, after_step: int) -> dict[str, Any
         summary |= json.loads(text)
         lines.append(parse_line(text, last))
     return {
-        "summary": json.dumps(summary),
+        "summary": json.dumps(named_numbers(summary)),
         "history_lines": last + 1,
         "last_step": max((line.step for line in lines), default=-1),
         "history_keys": _count_types("{}", lines),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +13,11 @@ from .names import checked
 ENDED = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
 ALIVE = ("running", "preempting")
 STATES = ENDED | {"pending", "running", "preempting"}
-_COLUMNS = frozenset(
-    "display_name state config summary tags job_type group_name description notes host program commit_hash repo user"
-    " sweep_id agent_id created_at updated_at heartbeat_at exit_code stop_requested history_keys last_step"
-    " history_lines event_lines console_lines".split()
-)
+_COLUMNS = frozenset({
+    "display_name", "state", "config", "summary", "tags", "job_type", "group_name", "description", "notes", "host",
+    "program", "commit_hash", "repo", "user", "sweep_id", "agent_id", "created_at", "updated_at", "heartbeat_at",
+    "exit_code", "stop_requested", "history_keys", "last_step", "history_lines", "event_lines", "console_lines"
+})
 
 
 def find(conn: sqlite3.Connection, project_id: int, name: str) -> sqlite3.Row | None:
@@ -143,31 +141,6 @@ def new_name(conn: sqlite3.Connection, project_id: int) -> str:
 
 def count(conn: sqlite3.Connection, condition: str, values: Sequence[Any]) -> int:
     return int(conn.execute(f"SELECT count(*) FROM runs WHERE {condition}", tuple(values)).fetchone()[0])
-
-
-def strict_json(text: str) -> str:
-    """JSON text in which NaN and infinities are the texts "NaN", "Infinity", "-Infinity", as W&B's servers answer them.
-
-    SQLite's JSON functions, which filters use, know only strict JSON. Raises ValueError when it is no JSON object.
-    """
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError("a JSON object is expected")
-    try:
-        return json.dumps(value, allow_nan=False)
-    except ValueError:
-        return json.dumps(named_numbers(value), allow_nan=False)
-
-
-def named_numbers(value: Any) -> Any:
-    """``value`` with NaN and infinities as texts, at any depth."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, dict):
-        return {key: named_numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [named_numbers(item) for item in value]
-    return value
 
 
 def _check_columns(columns: dict[str, Any]) -> None:
