@@ -76,7 +76,7 @@ async def put_file(request: Request) -> Response:
     artifact_id, md5 = request.path_params["artifact"], from_hex(request.path_params["md5"])
 
     def keep(conn: sqlite3.Connection, blob: Blob) -> None:
-        artifact_contents.put(conn, _pending_project(conn, artifact_id), blob)
+        artifact_contents.put(conn, _receiving_project(conn, artifact_id), blob)
 
     return await _put(request, request.app.state.blobs, md5, keep)
 
@@ -87,7 +87,7 @@ async def put_part(request: Request) -> Response:
     file_md5 = from_hex(parameters["md5"]) or ""
 
     def keep(conn: sqlite3.Connection, blob: Blob) -> None:
-        _pending_project(conn, parameters["artifact"])
+        _receiving_project(conn, parameters["artifact"])
         artifact_contents.put_part(conn, parameters["artifact"], file_md5, parameters["part"], blob)
 
     parts = artifact_contents.parts_store(request.app.state.blobs)
@@ -110,7 +110,7 @@ async def put_manifest(request: Request) -> Response:
 
 
 def _keep_manifest(conn: sqlite3.Connection, manifest_id: int, blob: Blob) -> None:
-    _pending_project(conn, artifact_manifests.by_id(conn, manifest_id)["artifact_id"])
+    _receiving_project(conn, artifact_manifests.by_id(conn, manifest_id)["artifact_id"])
     artifact_manifests.store(conn, manifest_id, blob)
 
 
@@ -139,8 +139,11 @@ def _refused(error: ClientError) -> Response:
     return JSONResponse({"error": error.message}, status_code=int((error.extensions or {}).get("status", 400)))
 
 
-def _pending_project(conn: sqlite3.Connection, artifact_id: int) -> int:
-    """The project of a version that still takes uploads. Raises ClientError for any other: a version never changes."""
+def _receiving_project(conn: sqlite3.Connection, artifact_id: int) -> int:
+    """The project of a version that takes uploads. Raises ClientError when it has been deleted.
+
+    A committed one takes them too, and does not change by them: two runs may send the same content at the same time.
+    """
     row = artifacts.by_id(conn, artifact_id)
     if row["state"] == "DELETED":
         raise ClientError("the artifact has been deleted", 404)

@@ -47,7 +47,11 @@ def begin(conn: sqlite3.Connection, draft: Draft) -> sqlite3.Row:
     sequence = artifact_collections.ensure(
         conn, draft.project_id, draft.collection, draft.type_name, "sequence", draft.sequence_client_id
     )
-    row = _same(conn, sequence["id"], draft) or _insert(conn, sequence["id"], draft)
+    row = _same(conn, sequence["id"], draft)
+    if row is None:
+        row = _insert(conn, sequence["id"], draft)
+    elif row["state"] == "PENDING":
+        _take_over(conn, row, draft)
     if draft.client_id:
         _name_by_client(conn, draft.client_id, row["id"])
     if draft.run_id is not None:
@@ -74,6 +78,15 @@ def _same(conn: sqlite3.Connection, sequence_id: int, draft: Draft) -> sqlite3.R
     else:
         row = None
     return row
+
+
+def _take_over(conn: sqlite3.Connection, row: sqlite3.Row, draft: Draft) -> None:
+    """A version that a run began and never finished is made by the run that finishes it."""
+    conn.execute(
+        "UPDATE artifacts SET run_id = ?, user = ?, description = ?, metadata = ?, history_step = ? WHERE id = ?"
+        " AND NOT EXISTS (SELECT 1 FROM runs WHERE id = run_id AND state IN ('running', 'preempting', 'pending'))",
+        (draft.run_id, draft.user, draft.description, draft.metadata, draft.history_step, row["id"]),
+    )
 
 
 def _insert(conn: sqlite3.Connection, sequence_id: int, draft: Draft) -> sqlite3.Row:
