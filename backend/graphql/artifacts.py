@@ -185,9 +185,7 @@ def update(_: Any, info: Info, input: Answer) -> Answer:
         store.add_tags(conn, pk, tag_names(input.get("tagsToAdd")))
         store.remove_tags(conn, pk, tag_names(input.get("tagsToDelete")))
         _point(conn, pk, input.get("aliases") or [])
-        return store.change(
-            conn, pk, input.get("description"), input.get("metadata"), input.get("ttlDurationSeconds")
-        )
+        return store.change(conn, pk, input.get("description"), input.get("metadata"), input.get("ttlDurationSeconds"))
 
     return {"artifact": info.context.database.write(change)}
 

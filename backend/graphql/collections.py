@@ -252,9 +252,7 @@ def add_tags(_: Any, info: Info, input: Answer) -> Answer:
 
 @mutation.field("deleteArtifactCollectionTagAssignments")
 def remove_tags(_: Any, info: Info, input: Answer) -> Answer:
-    info.context.database.write(
-        lambda conn: store.remove_tags(conn, _named(conn, input), tag_names(input["tags"]))
-    )
+    info.context.database.write(lambda conn: store.remove_tags(conn, _named(conn, input), tag_names(input["tags"])))
     return {"success": True}
 
 

@@ -129,9 +129,7 @@ def _base(conn: sqlite3.Connection, blobs: Blobs, artifact_id: int | None) -> Do
     return None if manifest_id is None else read(blobs, by_id(conn, manifest_id)["digest"])
 
 
-def _entries(
-    conn: sqlite3.Connection, project_id: int, contents: Mapping[str, Mapping[str, Any]]
-) -> tuple[Entry, ...]:
+def _entries(conn: sqlite3.Connection, project_id: int, contents: Mapping[str, Mapping[str, Any]]) -> tuple[Entry, ...]:
     return tuple(_entry(conn, project_id, name, raw) for name, raw in sorted(contents.items()))
 
 

@@ -179,9 +179,7 @@ def delete_of_run(conn: sqlite3.Connection, run_id: int) -> None:
         delete(conn, artifact_id, with_aliases=True)
 
 
-def join(
-    conn: sqlite3.Connection, collection: sqlite3.Row, artifact_id: int, aliases: Iterable[str]
-) -> sqlite3.Row:
+def join(conn: sqlite3.Connection, collection: sqlite3.Row, artifact_id: int, aliases: Iterable[str]) -> sqlite3.Row:
     """Make a version a member of a collection under the next number (or the one it has), as its latest."""
     found = place(conn, collection["id"], artifact_id)
     if found is None:

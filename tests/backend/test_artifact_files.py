@@ -114,7 +114,10 @@ def test_a_large_file_comes_in_parts(client: Client) -> None:
     told = client.announce(artifact, "big", content, parts)
     urls = told["uploadMultipartUrls"]
     sent = [
-        {"partNumber": url["partNumber"], "hexMD5": requests.put(url["uploadUrl"], data=part, timeout=30).headers["etag"]}
+        {
+            "partNumber": url["partNumber"],
+            "hexMD5": requests.put(url["uploadUrl"], data=part, timeout=30).headers["etag"],
+        }
         for url, part in list(zip(urls["uploadUrlParts"], parts, strict=True))[::-1]
     ]
     finish = {
