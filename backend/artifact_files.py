@@ -61,9 +61,12 @@ def manifest_upload_path(manifest_id: int) -> str:
 
 
 def download_path(artifact_id: int, md5: str, name: str) -> str:
-    """Where a file of a version is got; the last part is for people, it is not looked at."""
+    """Where a file of a version is got; the last part is for people, it is not looked at.
+
+    W&B's addresses of files have ``wandb_artifacts/`` in them too, and those of manifests have not.
+    """
     last = name.rsplit("/", 1)[-1]
-    return f"/artifact-files/{artifact_id}/{to_hex(md5)}/{'file' if last in ('', '.', '..') else last}"
+    return f"/wandb_artifacts/{artifact_id}/{to_hex(md5)}/{'file' if last in ('', '.', '..') else last}"
 
 
 def manifest_path(manifest_id: int) -> str:
@@ -233,7 +236,7 @@ routes: list[Route] = [
     Route("/artifact-uploads/{artifact:int}/{md5}/{part:int}", put_part, methods=["PUT"]),
     Route("/artifact-manifests/{manifest:int}", put_manifest, methods=["PUT"]),
     Route("/artifact-manifests/{manifest:int}/{name}", get_manifest, methods=["GET"]),
-    Route("/artifact-files/{artifact:int}/{md5}/{name}", get_file, methods=["GET"]),
+    Route("/wandb_artifacts/{artifact:int}/{md5}/{name}", get_file, methods=["GET"]),
     Route(_V2 + "/{artifact}/{birth}/{md5}/{name}", get_v2, methods=["GET"]),
     Route(_V2 + "/{birth}/{md5}/{name}", get_v2, methods=["GET"]),
     Route("/artifacts/{entity}/{md5}", get_v1, methods=["GET"]),

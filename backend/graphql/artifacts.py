@@ -131,6 +131,8 @@ def _draft(given: Answer, project_id: int, made_by: Row | None, user: str) -> ar
     name = next((name for name in names if name), None)
     if name is None:
         raise ClientError("the name of the artifact is missing")
+    if given.get("storageRegion") not in (None, "default"):
+        raise ClientError(f"invalid storageRegion {given['storageRegion']!r}: this server has one place for contents")
     return artifact_writing.Draft(
         project_id,
         given["artifactTypeName"],
@@ -145,7 +147,6 @@ def _draft(given: Answer, project_id: int, made_by: Row | None, user: str) -> ar
         tags=tag_names(given.get("tags")),
         ttl=given.get("ttlDurationSeconds"),
         history_step=given.get("historyStep"),
-        commit_hash=made_by["commit_hash"] if made_by is not None else None,
         distributed_id=given.get("distributedID"),
         client_id=given.get("clientID"),
         sequence_client_id=given.get("sequenceClientID"),

@@ -6,6 +6,7 @@ included, so that two runs which log the same content at the same time share one
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Sequence
@@ -34,7 +35,6 @@ class Draft:
     tags: Sequence[str] = ()
     ttl: int | None = None
     history_step: int | None = None
-    commit_hash: str | None = None
     distributed_id: str | None = None
     client_id: str | None = None
     sequence_client_id: str | None = field(default=None)
@@ -93,12 +93,12 @@ def _insert(conn: sqlite3.Connection, sequence_id: int, draft: Draft) -> sqlite3
     at = now()
     ttl, expires_at = artifacts.expiry(at, draft.ttl)
     cursor = conn.execute(
-        "INSERT INTO artifacts (sequence_id, digest, description, metadata, run_id, user, history_step, commit_hash,"
+        "INSERT INTO artifacts (sequence_id, digest, description, metadata, run_id, user, history_step,"
         " distributed_id, ttl_seconds, expires_at, created_at, updated_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             sequence_id, draft.digest, draft.description, artifacts.check_metadata(draft.metadata), draft.run_id,
-            draft.user, draft.history_step, draft.commit_hash, draft.distributed_id, ttl, expires_at, at, at,
+            draft.user, draft.history_step, draft.distributed_id, ttl, expires_at, at, at,
         ),
     )  # fmt: skip
     return artifacts.by_id(conn, cursor.lastrowid or 0)
@@ -134,15 +134,22 @@ def commit(conn: sqlite3.Connection, artifact_id: int, whole: Whole) -> sqlite3.
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         [(artifact_id, e.name, e.md5, e.size, e.ref, e.digest, e.birth_id or artifact_id) for e in whole.entries],
     )
+    digest = whole.digest or row["digest"]
     conn.execute(
-        "UPDATE artifacts SET state = 'COMMITTED', version = ?, digest = coalesce(?, digest), size = ?,"
+        "UPDATE artifacts SET state = 'COMMITTED', version = ?, digest = ?, commit_hash = ?, size = ?,"
         " file_count = ?, manifest_id = ?, updated_at = ? WHERE id = ?",
         (
-            place["version_index"], whole.digest, whole.size, len(whole.entries),
+            place["version_index"], digest, _commit_hash(place, digest), whole.size, len(whole.entries),
             _keep_manifest(conn, artifact_id, whole), now(), artifact_id,
         ),
     )  # fmt: skip
     return artifacts.by_id(conn, artifact_id)
+
+
+def _commit_hash(place: sqlite3.Row, digest: str) -> str:
+    """20 hex digits that are this version's only; the client insists on some, of whatever meaning."""
+    text = f"{place['collection_id']}:{place['version_index']}:{digest}"
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def _keep_manifest(conn: sqlite3.Connection, artifact_id: int, whole: Whole) -> int:

@@ -168,6 +168,7 @@ def test_a_malformed_manifest_is_told(client: Client, contents: str) -> None:
         ({"aliases": [{"artifactCollectionName": "a", "alias": "x:y"}]}, "no alias"),
         ({"metadata": "[1]"}, "JSON object"),
         ({"runName": "nope"}, "no run"),
+        ({"storageRegion": "moon"}, "moon"),
     ],
 )
 def test_what_cannot_be_is_refused(client: Client, change: dict[str, Any], message: str) -> None:

@@ -39,7 +39,7 @@ CREATE TABLE artifacts (
     run_id         INTEGER REFERENCES runs (id) ON DELETE SET NULL,  -- the run that made it
     user           TEXT NOT NULL,
     history_step   INTEGER,
-    commit_hash    TEXT,
+    commit_hash    TEXT,                     -- given by the commit; no hash of a Git commit
     distributed_id TEXT,
     ttl_seconds    INTEGER,                  -- NULL: inherited (that is, none); negative: switched off
     expires_at     TEXT,
