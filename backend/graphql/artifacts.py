@@ -25,6 +25,8 @@ from .ids import decode, encode
 Row = sqlite3.Row
 Answer = dict[str, Any]
 _COMMIT_TRIES = 5  # parts of a version that many write may arrive while it is committed
+# Contents lie in one place; these are names for it, the last from W&B's own single-machine server.
+_REGIONS = (None, "default", "minio-local")
 
 query = QueryType()
 mutation = MutationType()
@@ -131,7 +133,7 @@ def _draft(given: Answer, project_id: int, made_by: Row | None, user: str) -> ar
     name = next((name for name in names if name), None)
     if name is None:
         raise ClientError("the name of the artifact is missing")
-    if given.get("storageRegion") not in (None, "default"):
+    if given.get("storageRegion") not in _REGIONS:
         raise ClientError(f"invalid storageRegion {given['storageRegion']!r}: this server has one place for contents")
     return artifact_writing.Draft(
         project_id,
