@@ -127,13 +127,14 @@ def prepare(run: wandb.Run, arguments: Mapping[str, Any]) -> Trial:
     Raises:
         UsageError: a hyperparameter, task or optimizer that does not exist, or data that are not there.
     """
+    given = dict(run.config)
     if not run.resumed:
-        config.check_names(run.config)
-    hyper = config.read(run.config)
+        config.check_names(given)
+    hyper = config.read(given)
     task = tasks.find(hyper.task)
     hyper = replace(hyper, data_fraction=tasks.fraction_of(task, hyper.data_fraction))
     naming.name_run(run, arguments)
-    run.config.update(config.missing(run.config, hyper))
+    run.config.update(config.missing(given, hyper))
     for metric in METRICS:  # charts over epochs; no summary= here, it would turn the plain summary values into dicts
         run.define_metric(metric, step_metric="epoch")
     run.summary.update({"task": task.name, "trainer": "sweepkit"})
