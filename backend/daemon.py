@@ -78,6 +78,8 @@ def stop() -> bool:
             pid = running.pid
             raise SweepkitError(f"the backend (process {pid}) does not end", f"end it with `kill -9 {pid}`")
         time.sleep(0.05)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(running.pid, 0)  # started by this very process: do not leave a zombie
     return True
 
 

@@ -75,7 +75,7 @@ def parse(body: bytes) -> Update:
         raise BadStream("the body is not JSON") from None
     if not isinstance(given, dict):
         raise BadStream("the body is not a JSON object")
-    files = given.get("files") or {}
+    files = {} if given.get("files") is None else given["files"]
     if not isinstance(files, dict):
         raise BadStream("files is not an object")
     chunks = {name: _chunk(name, files[name]) for name in (HISTORY, SUMMARY, EVENTS, CONSOLE) if name in files}

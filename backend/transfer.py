@@ -31,18 +31,14 @@ async def put(request: Request) -> Response:
     """Keep an upload as the run's file. 204 means that it is on disk."""
     path = request.path_params
     database = request.app.state.database
-    run = await run_in_threadpool(
-        lambda: runs.by_path(database.read(), path["entity"], path["project"], path["run"])
-    )
+    run = await run_in_threadpool(lambda: runs.by_path(database.read(), path["entity"], path["project"], path["run"]))
     if run is None:
         return JSONResponse({"error": "there is no such run"}, status_code=404)
     received = await receive(request)
     if isinstance(received, Response):
         return received
     try:
-        await asyncio.wrap_future(
-            database.submit(lambda conn: files.put_blob(conn, run["id"], path["name"], received))
-        )
+        await asyncio.wrap_future(database.submit(lambda conn: files.put_blob(conn, run["id"], path["name"], received)))
     except BadName as error:
         return JSONResponse({"error": str(error)}, status_code=400)
     return Response(status_code=204)

@@ -98,7 +98,7 @@ def condition(text: str | None) -> tuple[str, list[Any]]:
         given = json.loads(text) if text else {}
     except (ValueError, RecursionError):
         raise FilterError("they are not JSON") from None
-    sql = _sql(parse(given or {}))
+    sql = _sql(parse({} if given is None else given))
     if len(sql.values) > 20_000:
         raise FilterError("they hold too many values")
     return sql.text, list(sql.values)

@@ -13,11 +13,36 @@ from .names import checked
 ENDED = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
 ALIVE = ("running", "preempting")
 STATES = ENDED | {"pending", "running", "preempting"}
-_COLUMNS = frozenset({
-    "display_name", "state", "config", "summary", "tags", "job_type", "group_name", "description", "notes", "host",
-    "program", "commit_hash", "repo", "user", "sweep_id", "agent_id", "created_at", "updated_at", "heartbeat_at",
-    "exit_code", "stop_requested", "history_keys", "last_step", "history_lines", "event_lines", "console_lines"
-})
+_COLUMNS = frozenset(
+    {
+        "display_name",
+        "state",
+        "config",
+        "summary",
+        "tags",
+        "job_type",
+        "group_name",
+        "description",
+        "notes",
+        "host",
+        "program",
+        "commit_hash",
+        "repo",
+        "user",
+        "sweep_id",
+        "agent_id",
+        "created_at",
+        "updated_at",
+        "heartbeat_at",
+        "exit_code",
+        "stop_requested",
+        "history_keys",
+        "last_step",
+        "history_lines",
+        "event_lines",
+        "console_lines",
+    }
+)
 
 
 def find(conn: sqlite3.Connection, project_id: int, name: str) -> sqlite3.Row | None:

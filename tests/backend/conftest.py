@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import os
 import subprocess
 import sys
 import textwrap
+import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +18,6 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-
 from sweepkit.backend.storage.database import Database
 
 Ask = Callable[..., dict[str, Any]]
@@ -42,8 +44,8 @@ def ask(server: Any) -> Ask:
 @pytest.fixture
 def upsert(ask: Ask) -> Callable[..., dict[str, Any]]:
     """``upsert(modelName=..., name=..., ...)``: the run after UpsertBucket."""
-    document = """mutation ($input: UpsertBucketInput!) { upsertBucket(input: $input) { inserted
-        bucket { id name displayName state config tags sweepName historyLineCount project { name entity { name } } } } }"""
+    document = """mutation ($input: UpsertBucketInput!) { upsertBucket(input: $input) { inserted bucket {
+        id name displayName state config tags sweepName historyLineCount project { name entity { name } } } } }"""
 
     def make(**given: Any) -> dict[str, Any]:
         answer: dict[str, Any] = ask(document, input=given)["data"]["upsertBucket"]
@@ -100,6 +102,52 @@ def raw(server: Any) -> Callable[..., tuple[int, dict[str, str], str]]:
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, text
 
     return send
+
+
+class Launched:
+    """A backend process of one test's own, to be killed and started again."""
+
+    def __init__(self, home: Path, **variables: str) -> None:
+        self.home = home
+        self._log = home.parent / f"{home.name}.log"
+        environment = {**os.environ, "SWEEPKIT_HOME": str(home), **variables}
+        command = [sys.executable, "-m", "sweepkit.backend", "--home", str(home), "--port", "0"]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        note = self._note()
+        self.url, self.key, self.entity = note["url"], note["key"], note["entity"]
+
+    def _note(self) -> dict[str, Any]:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with contextlib.suppress(OSError, ValueError):
+                note: dict[str, Any] = json.loads((self.home / "server.json").read_text())
+                if note["pid"] == self.process.pid:
+                    return note
+            time.sleep(0.02)
+        raise AssertionError(self._log.read_text())
+
+    def post(self, path: str, body: Any) -> requests.Response:
+        return requests.post(self.url + path, json=body, auth=("api", self.key), timeout=30)
+
+    def ask(self, query: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self.post("/graphql", {"query": query}).json()["data"]
+        return answer
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., Launched]]:
+    """``launch(**environment)``: a backend process on this test's own data folder; all are ended afterwards."""
+    launched: list[Launched] = []
+
+    def start(**variables: str) -> Launched:
+        launched.append(Launched(tmp_path / "home", **variables))
+        return launched[-1]
+
+    yield start
+    for server in launched:
+        server.process.kill()
+        server.process.wait()
 
 
 @pytest.fixture

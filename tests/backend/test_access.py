@@ -9,7 +9,6 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from starlette.routing import BaseRoute, Mount, Route
-
 from sweepkit.backend import access, app, daemon, pages
 from sweepkit.backend.login import own_address
 from sweepkit.backend.tokens import Signer, secret_at
@@ -28,7 +27,9 @@ def _walk(routes: list[BaseRoute]) -> Iterator[tuple[str, str]]:
             yield from ((method, route.path + path) for method, path in _walk(list(route.routes)))
 
 
-ALL = sorted({*_walk(list(app._routes())), *_walk(list(pages.routes)), ("GET", "/no-such-page"), ("DELETE", "/graphql")})
+ALL = sorted(
+    {*_walk(list(app._routes())), *_walk(list(pages.routes)), ("GET", "/no-such-page"), ("DELETE", "/graphql")}
+)
 
 
 @pytest.mark.parametrize(("method", "path"), ALL)
@@ -135,9 +136,7 @@ def test_other_sites_may_link_here_but_not_embed(raw: Raw, cookie: str) -> None:
     assert raw("GET", "/", {**embedded, "Sec-Fetch-Mode": "navigate"}, key=False)[0] == 200
 
 
-def test_a_printed_address_logs_in_once(
-    server: Any, raw: Raw, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_printed_address_logs_in_once(server: Any, raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWEEPKIT_HOME", str(server.home))
     address = daemon.login_url(f"/{server.entity}").removeprefix(server.url)
     status, headers, text = raw("GET", address, key=False)
@@ -173,7 +172,9 @@ def test_a_browser_without_the_cookie_is_told_how_to_log_in(raw: Raw) -> None:
     assert "default-src 'none'" in headers["content-security-policy"]
 
 
-@pytest.mark.parametrize("address", ["//evil.com", "https://evil.com", "/\\evil.com", "\\\\evil.com", "evil", "/\tx", ""])
+@pytest.mark.parametrize(
+    "address", ["//evil.com", "https://evil.com", "/\\evil.com", "\\\\evil.com", "evil", "/\tx", ""]
+)
 def test_a_log_in_never_leads_elsewhere(address: str) -> None:
     assert own_address(address) == "/"
 

@@ -13,7 +13,6 @@ import pytest
 import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from sweepkit.backend import serve_graphql
 from sweepkit.backend.graphql.context import Context, User
 from sweepkit.backend.storage.database import StoreError

@@ -6,7 +6,6 @@ import gzip
 
 import pytest
 from graphql import parse, validate
-
 from sweepkit.backend import limits
 from sweepkit.backend.graphql import schema
 
@@ -18,7 +17,9 @@ def _check(query: str, **variables: object) -> None:
 
 
 ALIASES = "{" + " ".join(f"a{n}: viewer {{ id }}" for n in range(2000)) + "}"
-NESTED = "{ project { entity { user { teams { edges { node " + "{ user { teams { edges { node " * 6 + "{ id }" + "}}}}" * 6
+NESTED = (
+    "{ project { entity { user { teams { edges { node " + "{ user { teams { edges { node " * 6 + "{ id }" + "}}}}" * 6
+)
 DEEP = NESTED + "}}}}}}"
 ROWS = """query ($n: Int) { project { runs(first: $n) { edges { node {
     files(first: $n) { edges { node { id } } } } } } } }"""
@@ -51,7 +52,9 @@ def test_the_clients_own_listing_of_runs_passes() -> None:
     _check(f"query ($n: Int) {{ project {{ runs(first: $n) {{ edges {{ node {{ {fields} }} }} }} }} }}", n=1000)
 
 
-@pytest.mark.parametrize("packed", [b"", b"no gzip", gzip.compress(b"x" * 100)[:-12], gzip.compress(b"x")[:10] + b"\xff" * 9])
+@pytest.mark.parametrize(
+    "packed", [b"", b"no gzip", gzip.compress(b"x" * 100)[:-12], gzip.compress(b"x")[:10] + b"\xff" * 9]
+)
 def test_damaged_gzip_is_the_clients_fault(packed: bytes) -> None:
     if packed == b"":
         assert limits._unpack(packed, 10) == b""
