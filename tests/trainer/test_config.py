@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from sweepkit.errors import UsageError
 from sweepkit.trainer import config
 from sweepkit.trainer.config import Hyperparameters

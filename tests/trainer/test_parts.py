@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from sweepkit.errors import SweepkitError, UsageError
 from sweepkit.trainer import cases, checkpoint, naming, tasks
 from sweepkit.trainer.config import Hyperparameters
