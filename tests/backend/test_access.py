@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -207,3 +210,31 @@ def test_answers_carry_the_protective_headers(raw: Raw) -> None:
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert headers["cross-origin-resource-policy"] == "same-origin"
     assert "server" not in headers
+
+
+def test_a_second_host_header_is_refused(server: Any) -> None:
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=10) as connection:
+        connection.sendall(b"GET /login HTTP/1.1\r\nHost: localhost\r\nHost: evil.com\r\nConnection: close\r\n\r\n")
+        assert connection.makefile("rb").readline().split()[1] in {b"400", b"403"}
+
+
+BACKEND = Path(access.__file__).parent
+
+
+def _imports(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found |= {(node.module or "").split(".")[0], ".".join((node.module or "").split(".")[:2])}
+    return found
+
+
+@pytest.mark.parametrize("file", sorted(BACKEND.rglob("*.py")), ids=lambda file: str(file.relative_to(BACKEND)))
+def test_nothing_is_unpickled_and_nothing_is_requested_elsewhere(file: Path) -> None:
+    imported = _imports(file)
+    assert not imported & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "torch"}
+    if file.name != "daemon.py":  # it runs in the commands, and asks the backend itself
+        assert not imported & {"requests", "httpx", "urllib3", "aiohttp", "http.client", "urllib.request"}

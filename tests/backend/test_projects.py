@@ -32,7 +32,8 @@ def test_the_older_words_mean_the_same(server: Any, ask: Make) -> None:
     assert first["inserted"] and not again["inserted"]
     assert first["model"]["id"] == first["project"]["id"] == again["model"]["id"]
     query = """query ($e: String!) { model(name: "old", entityName: $e) { name description
-        buckets { edges { cursor } } } models(entityName: $e, first: 500) { edges { node { name } } } entity(name: $e) { id isTeam } }"""
+        buckets { edges { cursor } } }
+        models(entityName: $e, first: 500) { edges { node { name } } } entity(name: $e) { id isTeam } }"""
     answer = ask(query, e=server.entity)["data"]
     assert answer["model"] == {"name": "old", "description": "d", "buckets": {"edges": []}}
     assert "old" in [edge["node"]["name"] for edge in answer["models"]["edges"]]
