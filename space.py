@@ -334,12 +334,14 @@ class _Reader:
     def _check_q(self, parameter: Parameter) -> None:
         if parameter.q <= 0:
             raise self._error(f"`q` must be above 0, not {parameter.q}", "q")
+        kind = parameter.distribution
         low, high = parameter.bounds
         if not math.isfinite(low + high):
             top = abs(parameter.mu) + 10 * parameter.sigma
             low, high = 0.0, math.exp(top) if "log" in parameter.distribution else top
         if max(abs(low), abs(high)) / parameter.q > _EXACT:
-            raise self._error(f"`q` {parameter.q} is too fine for numbers as large as {high:.3g}", "q")
+            fix = f"did you mean `{kind}_values`?" if kind.endswith("log_uniform") else None
+            raise self._error(f"`q` {parameter.q} is too fine for numbers as large as {high:.3g}", "q", fix)
         first, last = parameter.multiples if math.isfinite(sum(parameter.bounds)) else (0, 0)
         if first > last:
             raise self._error(f"no multiple of q, {parameter.q}, lies between {low:g} and {high:g}", "q")

@@ -82,7 +82,8 @@ def read(text: str) -> Document:
         raise Fault(f"this is no YAML: {getattr(error, 'reason', error)}", line, column) from error
     except RecursionError as error:
         raise Fault("this is nested too deeply to be a sweep", 1, 1) from error
-    except ValueError as error:  # a date such as 2025-13-45, or an int of thousands of digits
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        # PyYAML's own slips over a date such as 2025-13-45, an int of thousands of digits, `!!int` with no number
         raise Fault(f"this is no YAML: {error}", 1, 1) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -123,21 +124,30 @@ def parse(text: str, path: Path) -> Spec:
 
 
 def _find(name: str) -> Path:
-    path = Path(name).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(name))
+    if os.path.isfile(path):  # which, unlike Path's, is False and no error for a name that is too long
         return path
     library = catalog.paths()
     if name in library:
         return library[name]
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UsageError(f"{name} is a folder, not a sweep YAML")
     meant = space.closest(path.stem, library)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        near = [file.name for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        likely = space.closest(path.name, near)
-        hint = f"did you mean {path.parent / likely}?" if likely else _library_hint(meant)
+        likely = _neighbour(path)
+        hint = f"did you mean {likely}?" if likely else _library_hint(meant)
         raise UsageError(f"there is no file {name}", hint)
     raise UsageError(f"there is no file {name}, and no sweep of that name in the library", _library_hint(meant))
+
+
+def _neighbour(path: Path) -> Path | None:
+    """A file of the same kind in the same folder, whose name is nearly that of ``path``."""
+    try:
+        there = {file.stem: file for file in path.parent.iterdir() if file.suffix == path.suffix}
+    except (OSError, ValueError):
+        return None
+    meant = space.closest(path.stem, there)
+    return there[meant] if meant else None
 
 
 def _library_hint(meant: str | None) -> str:
@@ -172,15 +182,10 @@ def _checked(read: Document, path: Path) -> Spec:
 
 def _check_program(config: Mapping[str, Any]) -> None:
     program = schema.program_file(config)
-    if program is None or Path(program).is_file():
+    if program is None or os.path.isfile(program):
         return
-    near = [file.name for file in Path(program).parent.glob("*.py")] if Path(program).parent.is_dir() else []
-    meant = space.closest(Path(program).name, near)
-    fix = (
-        f"did you mean `{Path(program).parent / meant}`?"
-        if meant
-        else f"it is looked for in {Path.cwd()}; run from its folder"
-    )
+    meant = _neighbour(Path(program))
+    fix = f"did you mean `{meant}`?" if meant else f"it is looked for in {Path.cwd()}; run from its folder"
     raise Problem(("program",), f"there is no program {program}", fix)
 
 

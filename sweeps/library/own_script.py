@@ -1,6 +1,6 @@
-"""A user's own training script: scikit-learn and wandb, with no line for sweepkit. ``own-script.yaml`` searches over it.
+"""A user's own training script: scikit-learn and wandb, with no line for sweepkit. ``own-script.yaml`` sweeps it.
 
-By itself it trains once with the defaults below; under a sweep's agent, W&B puts the sweep's values into ``run.config``.
+By itself it trains once with the defaults below; under a sweep's agent, W&B puts the sweep's values into run.config.
 """
 
 from __future__ import annotations
