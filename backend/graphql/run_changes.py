@@ -9,7 +9,7 @@ from typing import Any
 from ariadne import MutationType
 from graphql import GraphQLResolveInfo
 
-from ..storage import history, projects, runs
+from ..storage import artifacts, history, projects, runs
 from ..storage.plain_json import strict_json
 from .errors import ClientError
 from .ids import decode
@@ -150,7 +150,13 @@ def _json(name: str, text: str) -> str:
 @mutation.field("deleteRun")
 def resolve_delete_run(_: Any, info: GraphQLResolveInfo, input: dict[str, Any]) -> dict[str, Any]:
     pk = decode(input["id"], "Run")
-    if not info.context.database.write(lambda conn: runs.delete(conn, pk)):
+
+    def change(conn: sqlite3.Connection) -> bool:
+        if input.get("deleteArtifacts"):
+            artifacts.delete_of_run(conn, pk)
+        return runs.delete(conn, pk)
+
+    if not info.context.database.write(change):
         raise ClientError("there is no such run", 404)
     return {"success": True, "clientMutationId": input.get("clientMutationId")}
 

@@ -132,13 +132,19 @@ def test_the_api_changes_and_deletes_runs(script: Make) -> None:
         seen = [again.tags, again.notes, again.name, again.config, again.summary["y"], again.summary["x"], again.state,
                 made.state]
         made.delete()
+        with wandb.init(project="changes") as run:
+            artifact = wandb.Artifact("gone", "data"); run.log_artifact(artifact).wait()
+        path = f"{run.entity}/changes/gone:v0"
+        seen.append(wandb.Api().artifact_exists(path))
+        wandb.Api().run(run.path).delete(delete_artifacts=True)
+        seen.append(wandb.Api().artifact_exists(path))
         try:
             wandb.Api().run("changes/made")
         except Exception as error:
             seen.append("gone" if "not find run" in str(error) else str(error))
         print(json.dumps(seen))
     """)
-    assert seen == [["new"], "said", "renamed", {"a": 1, "b": 2}, 5, 1, "finished", "running", "gone"]
+    assert seen == [["new"], "said", "renamed", {"a": 1, "b": 2}, 5, 1, "finished", "running", True, False, "gone"]
 
 
 # --- what the mutations promise, on the rows themselves
