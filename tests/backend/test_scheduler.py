@@ -107,7 +107,7 @@ def test_a_grid_is_handed_out_in_order_and_finishes(make: Make) -> None:
         }
         assert len(command["run_id"]) == 8
         run = sweep.run(command["run_id"])
-        assert (run["state"], json.loads(run["config"]), run["sweep_id"]) == ("pending", {"a": {"value": n}}, sweep.pk)
+        assert (run["state"], json.loads(run["config"]), run["sweep_id"]) == ("pending", command["args"], sweep.pk)
         assert sweep.beat(agent, command["run_id"]) == []
         assert sweep.state == "RUNNING"
         sweep.end(command["run_id"])

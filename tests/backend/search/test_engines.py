@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from sweepkit.backend import search
-from sweepkit.backend.search import Engine, Run, RunWithMetrics, SettingsError, encoding
+from sweepkit.backend.search import Engine, Run, RunSuggestion, RunWithMetrics, SettingsError, encoding
 from sweepkit.backend.search import settings as sweep_settings
 from sweepkit.space import canonical, parse
 
@@ -27,6 +27,10 @@ def make(method: str, parameters: dict[str, Any] = FINITE, seed: str = "abc", **
     return search.make(sweep_settings.read(config), seed)
 
 
+def ask(engine: Engine, n: int = 1) -> list[RunSuggestion]:
+    return list(engine.ask_n_runs(n) or [])
+
+
 def finished(config: Any, loss: float | None, state: str = "finished") -> RunWithMetrics:
     return RunWithMetrics(config, state, "w", () if loss is None else (loss,), None)
 
@@ -37,46 +41,45 @@ class TestContract:
         engine = make(method)
         seen = set()
         for n in range(6):
-            asked = engine.ask_n_runs(1)
-            assert asked is not None and len(asked) == 1
-            seen.add(canonical(asked[0].config))
-            engine.tell_run(asked[0].run_id, finished(asked[0].config, float(n)))
+            (asked,) = ask(engine)
+            seen.add(canonical(asked.config))
+            engine.tell_run(asked.run_id, finished(asked.config, float(n)))
         assert len(seen) == 6
         assert engine.ask_n_runs(1) == []
 
     def test_asking_for_more_than_there_is_gives_what_there_is(self, method: str) -> None:
-        assert len(make(method).ask_n_runs(100) or ()) == 6
+        assert len(ask(make(method), 100)) == 6
 
     def test_a_forgotten_run_is_proposed_again(self, method: str) -> None:
         engine = make(method)
-        asked = engine.ask_n_runs(6) or ()
+        asked = ask(engine, 6)
         engine.forget_run(asked[2].run_id)
-        again = engine.ask_n_runs(2) or ()
+        again = ask(engine, 2)
         assert [one.config for one in again] == [asked[2].config]
 
     def test_an_engine_made_anew_from_the_rows_goes_on_as_the_first_would_have(self, method: str) -> None:
         first, rows = make(method, SPACE if method != "grid" else FINITE), []
         for n in range(5):
-            (asked,) = first.ask_n_runs(1) or ()
+            (asked,) = ask(first)
             row = finished(asked.config, math.sin(n))
             first.tell_run(asked.run_id, row)
             rows.append(row)
         second = make(method, SPACE if method != "grid" else FINITE)
         for row in rows:
             second.tell_run(second.tell_existing_active_run(row), row)
-        assert [one.config for one in first.ask_n_runs(1) or ()] == [one.config for one in second.ask_n_runs(1) or ()]
+        assert [one.config for one in ask(first)] == [one.config for one in ask(second)]
 
     def test_existing_runs_are_not_repeated(self, method: str) -> None:
         engine = make(method)
         config = {"a": 2, "b": "y", "c": 7, "logged by the script": 1}
         engine.tell_existing_active_run(Run(config, "running", "w"))
-        asked = engine.ask_n_runs(10) or ()
+        asked = ask(engine, 10)
         assert len(asked) == 5 and {"a": 2, "b": "y", "c": 7} not in [one.config for one in asked]
 
     def test_a_target_ends_the_sweep(self, method: str) -> None:
         metric = {"name": "acc", "goal": "maximize", "target": 0.9}
         engine = search.make(sweep_settings.read({"method": method, "parameters": FINITE, "metric": metric}), "s")
-        (one, other) = engine.ask_n_runs(2) or ()
+        (one, other) = ask(engine, 2)
         assert engine.has_terminator() and not engine.should_terminate_sweep()
         engine.tell_run(one.run_id, RunWithMetrics({}, "running", "w", (0.5, math.nan), 0.89))
         assert not engine.should_terminate_sweep()
@@ -86,19 +89,19 @@ class TestContract:
     def test_prior_runs_may_be_tried_again(self, method: str) -> None:
         engine = make(method)
         engine.tell_existing_finished_run(finished({"a": 1, "b": "x", "c": 7}, 0.1))
-        assert len(engine.ask_n_runs(10) or ()) == 6
+        assert len(ask(engine, 10)) == 6
 
 
 def test_a_grid_is_in_order_and_never_listed() -> None:
     engine = make("grid", {name: {"min": 0, "max": 10**6} for name in "abc"})
     started = time.perf_counter()
-    asked = engine.ask_n_runs(3) or ()
+    asked = ask(engine, 3)
     assert time.perf_counter() - started < 0.5
     assert [one.config for one in asked] == [{"a": 0, "b": 0, "c": n} for n in range(3)]
 
 
 def test_seeds_make_a_difference() -> None:
-    assert make("random", SPACE, "one").ask_n_runs(1)[0].config != make("random", SPACE, "two").ask_n_runs(1)[0].config  # type: ignore[index]
+    assert ask(make("random", SPACE, "one"))[0].config != ask(make("random", SPACE, "two"))[0].config
 
 
 def test_a_custom_search_says_later() -> None:
@@ -108,7 +111,7 @@ def test_a_custom_search_says_later() -> None:
 
 def test_random_ends_where_the_rest_is_out_of_reach() -> None:
     engine = make("random", {"p": {"distribution": "q_beta", "a": 50, "b": 50, "q": 0.1}})
-    asked = engine.ask_n_runs(50) or ()
+    asked = ask(engine, 50)
     values = [one.config["p"] for one in asked]
     assert len(values) == len(set(values)) < 11 and engine.ask_n_runs(1) == []
 
@@ -121,7 +124,7 @@ def test_bayes_learns(goal: str) -> None:
     engine = search.make(sweep_settings.read(config), "seed")
     near = 0
     for n in range(40):
-        (asked,) = engine.ask_n_runs(1) or ()
+        (asked,) = ask(engine)
         x = asked.config["x"]
         engine.tell_run(asked.run_id, finished(asked.config, sign * (x - 0.73) ** 2))
         near += n >= 20 and abs(x - 0.73) < 0.05
@@ -133,7 +136,7 @@ def test_bayes_asks_quickly_with_pending_runs() -> None:
     slowest = 0.0
     for n in range(110):
         started = time.process_time()
-        (asked,) = engine.ask_n_runs(1) or ()
+        (asked,) = ask(engine)
         slowest = max(slowest, time.process_time() - started) if n > 20 else 0.0
         if n % 10 < 8:
             engine.tell_run(asked.run_id, finished(asked.config, math.log(asked.config["lr"]) ** 2))
@@ -142,7 +145,7 @@ def test_bayes_asks_quickly_with_pending_runs() -> None:
 
 def test_failed_runs_are_worth_the_worst_and_stopped_ones_what_they_showed() -> None:
     engine = make("bayes")
-    ids = [one.run_id for one in engine.ask_n_runs(6) or ()]
+    ids = [one.run_id for one in ask(engine, 6)]
     engine.tell_run(ids[0], RunWithMetrics({}, "finished", "w", (3.0, 1.0), 2.0))
     engine.tell_run(ids[1], RunWithMetrics({}, "crashed", "w", (0.1,)))
     engine.tell_run(ids[2], RunWithMetrics({}, "killed", "w", (5.0, 4.0), stopped_early=True))
@@ -154,7 +157,7 @@ def test_failed_runs_are_worth_the_worst_and_stopped_ones_what_they_showed() -> 
 def test_imputing_as_the_metric_says() -> None:
     metric = {"name": "loss", "impute": "latest", "impute_while_running": "best"}
     engine = search.make(sweep_settings.read({"method": "bayes", "parameters": FINITE, "metric": metric}), "s")
-    ids = [one.run_id for one in engine.ask_n_runs(3) or ()]
+    ids = [one.run_id for one in ask(engine, 3)]
     engine.tell_run(ids[0], RunWithMetrics({}, "failed", "w", (3.0, 2.0)))
     engine.tell_run(ids[1], RunWithMetrics({}, "running", "w", (0.5, 0.7)))
     assert list(engine._values().values()) == [2.0, 0.5, None]  # type: ignore[attr-defined]
