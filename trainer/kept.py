@@ -15,6 +15,7 @@ MODEL_FILES = {
     ".h5",
     ".joblib",
     ".keras",
+    ".npz",
     ".onnx",
     ".pb",
     ".pickle",
@@ -30,7 +31,7 @@ _WANDBS_OWN = ("artifact/", "code/", "media/", "wandb-", "logs/")
 def report(run: wandb.Run, report: Report) -> None:
     """Promote the model files, the saved code and the logged artifacts of ``run``; say what there was nothing of."""
     names = [name for name in report.files() if not name.startswith(_WANDBS_OWN)]
-    models = [name for name in names if PurePosixPath(name).suffix.lower() in MODEL_FILES]
+    models = [name for name in names if _is_model(PurePosixPath(name))]
     sources = [name for name in report.files() if name.startswith("code/")]
     stem = _program(run)
     logged = report.logged()
@@ -49,6 +50,10 @@ def report(run: wandb.Run, report: Report) -> None:
     if not any(artifact.type == "dataset" for artifact in logged):
         report.leave_out("dataset: the run logged none")
     report.leave_out("case tables: a report function can make them (--report module:function)")
+
+
+def _is_model(name: PurePosixPath) -> bool:
+    return name.suffix.lower() in MODEL_FILES or name.stem.lower() in ("model", "weights", "checkpoint")
 
 
 def _program(run: wandb.Run) -> str:

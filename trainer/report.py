@@ -193,6 +193,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("sweepkit: interrupted; the report can be made again", file=sys.stderr)
+        return 130
     print(json.dumps(result), flush=True)
     return 0
 
