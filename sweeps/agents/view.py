@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...output import console, message, printable
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
@@ -138,7 +140,7 @@ class Plain(View):
 
     def say(self, text: str) -> None:
         with self.lock:
-            print(text, file=sys.stderr, flush=True)
+            message(text)
 
     def started(self, trial: Trial) -> None:
         super().started(trial)
@@ -171,10 +173,9 @@ class Live(View):
 
     def __init__(self, *known: Any) -> None:
         super().__init__(*known)
-        from rich.console import Console
         from rich.live import Live as Redrawn
 
-        self.console: Console = Console(stderr=True, highlight=False)
+        self.console: Console = console(stderr=True)
         self._live = Redrawn(
             console=self.console, get_renderable=self.render, refresh_per_second=4, transient=True,
             redirect_stdout=False, redirect_stderr=False,
@@ -188,7 +189,7 @@ class Live(View):
         self._live.stop()
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(printable(text), soft_wrap=True)
 
     def ended(self, ended: Ended) -> None:
         super().ended(ended)
@@ -206,7 +207,7 @@ class Live(View):
         from rich.text import Text
 
         with self.lock:
-            best = Text(f"best  {self.best_text() or 'none yet'}", no_wrap=True, overflow="ellipsis")
+            best = Text(printable(f"best  {self.best_text() or 'none yet'}"), no_wrap=True, overflow="ellipsis")
             return Group(self._table(), self._bar(), best)
 
     def _table(self) -> Table:
@@ -229,7 +230,7 @@ class Live(View):
             return Text("waiting", style="dim"), "", "", ""
         run = self.runs.get(trial.run_id)
         value = self.value(run) if run else None
-        name = Text(parameters(trial.args, self.names) or trial.run_id)
+        name = Text(printable(parameters(trial.args, self.names) or trial.run_id))
         return name, _epoch(run), "" if value is None else number(value), clock(trial.seconds)
 
     def _bar(self) -> RenderableType:
