@@ -23,6 +23,7 @@ project = ObjectType("Project")
 run = ObjectType("Run")
 mutation = MutationType()
 bindables: list[SchemaBindable] = [sweep, project, run, mutation]
+features = ("SWEEPS_LOCAL_SCHEDULER", "SWEEPS_QUERY_FILTERING")
 
 _PLAIN = {
     "name": "name",
