@@ -174,9 +174,8 @@ def agents(
     places = slots(gpus, per_gpu, cpu_slots)
     api, ref = _sweep(backend, sweep_id)
     outcome = run_agents(api, ref, places, count=count)
-    answer = {"id": ref.id, "path": ref.path, "finished": outcome.finished, "failed": outcome.failed}
-    output.emit(answer, format)
-    return 130 if outcome.interrupted else int(bool(outcome.failed))
+    output.emit({"id": ref.id, "path": ref.path, **vars(outcome)}, format)
+    return outcome.exit_code
 
 
 @cli.command()
@@ -277,9 +276,9 @@ def compare(sweep_id: str, backend: str, format: str, html: Path | None) -> None
 @cli.command()
 @common
 @click.option("--stop", is_flag=True, help="End the embedded backend.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Its port; a free one when not given.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Its port; by default that of last time.")
 @click.option("--open", "browse", is_flag=True, help="Open its pages in the browser.")
-def serve(backend: str, format: str, stop: bool, port: int, browse: bool) -> None:
+def serve(backend: str, format: str, stop: bool, port: int | None, browse: bool) -> None:
     """Start the embedded backend, or stop it; its data stays."""
     from .backend import daemon
     from .home import home

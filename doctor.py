@@ -8,14 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 from .errors import SweepkitError
 from .home import home, make_home
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
 LEAST_DISK = 2 * 2**30  # bytes: a dataset, the runs of a few sweeps, and room for the writer's log
-NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "lustre", "cifs", "smb3", "beegfs", "gpfs", "fuse.sshfs", "9p", "afs", "ceph")
 
 
 @dataclass(frozen=True)
@@ -114,6 +112,8 @@ def _gpus() -> Iterator[Check]:
 
 
 def _data_folder() -> Iterator[Check]:
+    from .backend.process import file_system, refuse_network_folder
+
     folder = make_home()
     trial = folder / f".doctor.{os.getpid()}"
     try:
@@ -124,13 +124,9 @@ def _data_folder() -> Iterator[Check]:
         return
     finally:
         trial.unlink(missing_ok=True)
+    refuse_network_folder(folder)  # raises, with what to do
     kind = file_system(folder)
-    if kind in NETWORK_FILE_SYSTEMS:
-        mend = "export SWEEPKIT_HOME=/a/folder/on/a/local/disk"
-        found = f"{folder} is on {kind}, where SQLite's write-ahead log does not work"
-        yield Check("data folder", "warn", found, mend)
-    else:
-        yield Check("data folder", "ok", f"{folder}{f' ({kind})' if kind else ''}")
+    yield Check("data folder", "ok", f"{folder}{f' ({kind})' if kind else ''}")
 
 
 def _disk() -> Iterator[Check]:
@@ -165,21 +161,6 @@ def _accounts() -> Iterator[Check]:
         yield Check("backend auto", "ok", f"means W&B at {meant.web()}: a key was found (not shown)")
     else:
         yield Check("backend auto", "ok", "means the embedded one: neither a key for W&B nor WANDB_BASE_URL was found")
-
-
-def file_system(folder: Path, mounts: str = "/proc/self/mounts") -> str | None:
-    """The kind of file system that holds ``folder`` (``ext4``, ``nfs4``, ...), None where the system does not tell."""
-    try:
-        lines = [line.split() for line in Path(mounts).read_text(encoding="utf-8").splitlines()]
-    except OSError:
-        return None
-    resolved = folder.resolve()
-    holding = [
-        (len(point), number, kind)
-        for number, (_, point, kind, *_) in enumerate(lines)
-        if resolved.is_relative_to(point.replace("\\040", " "))
-    ]
-    return max(holding)[2] if holding else None
 
 
 _EXAMINATIONS = (_python, _packages, _wandb, _torch, _gpus, _data_folder, _disk, _backend, _accounts)

@@ -99,14 +99,27 @@ def winner(candidates: Iterable[Best], metric: Metric) -> Best | None:
 
 def best_of_run(api: WandbApi, run: Run, metric: Metric) -> Best | None:
     """The best finite value that ``run`` logged, by its history, or by its summary where the history has none."""
+    return best_in(run, api.history(run, [metric.name]), metric)
+
+
+def best_in(run: Run, history: Iterable[Mapping[str, Any]], metric: Metric) -> Best | None:
+    """``best_of_run`` for a history that is known already: rows in the order of their steps."""
     leader: Best | None = None
-    for row in api.history(run, [metric.name]):
-        value = finite(row[metric.name])
+    for row in history:
+        value = finite(at(row, metric.name))
         if value is not None and (leader is None or better(value, leader.value, metric)):
             leader = Best(run, value, row["_step"])
     if leader is None and (value := _in_summary(run.summary, metric)) is not None:
         leader = Best(run, value, None)
     return leader
+
+
+def at(values: Any, name: str) -> Any:
+    """The value of a dotted name in nested ``values``; the name may also be a key as it stands. None if not there."""
+    if isinstance(values, Mapping) and name in values:
+        return values[name]
+    head, dot, rest = name.partition(".")
+    return at(values[head], rest) if dot and isinstance(values, Mapping) and head in values else None
 
 
 def finite(value: Any) -> float | None:
@@ -133,11 +146,7 @@ def _is_metric(name: str, value: Any) -> bool:
 
 def _in_summary(summary: Mapping[str, Any], metric: Metric) -> float | None:
     """The summary's value: under the metric's name, or below it where ``define_metric(summary="min")`` asked for it."""
-    value: Any = summary.get(metric.name)
-    if value is None:
-        value = summary
-        for part in metric.name.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
+    value = at(summary, metric.name)
     if isinstance(value, Mapping):
         wanted = "max" if metric.goal == MAXIMIZE else "min"
         value = next((value[key] for key in (wanted, "best", "last") if key in value), None)

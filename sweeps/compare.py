@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SweepkitError, UsageError
 from ..output import cell, duration
-from .best import MAXIMIZE, Best, best_of_run, finite, metric_of
+from .best import MAXIMIZE, Best, at, best_in, finite, metric_of
 from .spec import Metric
 
 if TYPE_CHECKING:
@@ -91,10 +92,10 @@ def compare(api: WandbApi, ref: SweepRef) -> Comparison:
     runs = api.runs(ref)
     if not runs:
         raise SweepkitError(f"sweep {ref.path} has no runs to compare", f"start them with `sweepkit agents {ref.id}`")
-    with ThreadPoolExecutor(max_workers=8) as threads:
-        found = list(threads.map(lambda run: best_of_run(api, run, metric), runs))
     searched = searched_parameters(sweep, runs)
-    return Comparison(sweep, metric, tuple(searched), tuple(_ranked(runs, found, metric, searched)))
+    with ThreadPoolExecutor(max_workers=8) as threads:
+        rows = list(threads.map(lambda run: _row(api, run, metric, searched), runs))
+    return Comparison(sweep, metric, tuple(searched), tuple(_ranked(rows, metric)))
 
 
 def searched_parameters(sweep: Sweep, runs: Sequence[Run]) -> list[str]:
@@ -153,36 +154,28 @@ def page(api: WandbApi, comparison: Comparison) -> str:
     )
 
 
-def _ranked(runs: Sequence[Run], found: Sequence[Best | None], metric: Metric, searched: Sequence[str]) -> list[Row]:
-    finished = [best for run, best in zip(runs, found, strict=True) if best and run.state == "finished"]
+def _row(api: WandbApi, run: Run, metric: Metric, searched: Sequence[str]) -> Row:
+    history = api.history(run)
+    best = best_in(run, history, metric) or Best(run, math.nan, None)
+    parameters = {name: at(run.config, name) for name in searched}
+    return Row(None, run, finite(best.value), best.step, parameters, _seconds(run, history, metric))
+
+
+def _ranked(rows: Sequence[Row], metric: Metric) -> list[Row]:
+    finished = [row for row in rows if row.value is not None and row.run.state == "finished"]
     sign = -1 if metric.goal == MAXIMIZE else 1
-    finished.sort(key=lambda best: sign * best.value)  # a stable sort: a tie stays in order of creation
-    ranks = {best.run.id: rank for rank, best in enumerate(finished, start=1)}
-    rows = [
-        Row(
-            ranks.get(run.id),
-            run,
-            best.value if best else None,
-            best.step if best else None,
-            {name: parameter(run.config, name) for name in searched},
-            _seconds(run),
-        )
-        for run, best in zip(runs, found, strict=True)
-    ]
-    return sorted(rows, key=lambda row: row.rank or len(rows) + 1)
+    finished.sort(key=lambda row: sign * (row.value or 0.0))  # a stable sort: a tie stays in order of creation
+    others = [row for row in rows if row not in finished]
+    return [replace(row, rank=rank) for rank, row in enumerate(finished, start=1)] + others
 
 
-def parameter(config: Any, name: str) -> Any:
-    """The value of a dotted name in nested ``config``; the name may also be a key as it stands. None if not there."""
-    if isinstance(config, dict) and name in config:
-        return config[name]
-    head, dot, rest = name.partition(".")
-    return parameter(config[head], rest) if dot and isinstance(config, dict) and head in config else None
+def _seconds(run: Run, history: Sequence[dict[str, Any]], metric: Metric) -> float | None:
+    """How long the run took to its last value of the metric, by its own clock: a promotion later does not count.
 
-
-def _seconds(run: Run) -> float | None:
-    """How long the run ran: by its own clock, or by what the backend saw."""
-    own = finite(run.summary.get("_runtime"))
+    Without such a value, the run's time in all, or the time for which the backend saw it.
+    """
+    clocks = [finite(row.get("_runtime")) for row in history if at(row, metric.name) is not None]
+    own = clocks[-1] if clocks else finite(run.summary.get("_runtime"))
     if own is not None or not run.heartbeat_at:
         return own
     try:
@@ -241,9 +234,7 @@ def _curves(api: WandbApi, comparison: Comparison) -> list[dict[str, Any]]:
         series = {}
         for row, history in zip(leaders, histories, strict=True):
             points = [
-                (float(line["_step"]), value)
-                for line in history
-                if (value := finite(parameter(line, metric))) is not None
+                (float(line["_step"]), value) for line in history if (value := finite(at(line, metric))) is not None
             ]
             series[_unique(row.run, leaders)] = thin(points)
         drawn.append(curves({name: points for name, points in series.items() if points}, metric))

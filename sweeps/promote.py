@@ -101,7 +101,7 @@ def promote_run(backend: Backend, run: Run, report: str | None = None) -> Promot
 def environment(backend: Backend, surroundings: Mapping[str, str]) -> dict[str, str]:
     """``surroundings`` without anything that ties a process to a sweep or a run, pointed at ``backend``."""
     kept = {name: value for name, value in surroundings.items() if not name.startswith(_STRANGERS)}
-    return {**kept, **backend.environment()}
+    return {"WANDB_SILENT": "true", **kept, **backend.environment()}  # the report says itself what it does
 
 
 def _read(said: str, run: Run) -> Promotion:

@@ -50,14 +50,14 @@ def next_commands(result: Result) -> list[str]:
 
 
 def _winner(best: Best, metric: Metric, searched: tuple[str, ...]) -> list[Any]:
-    from .compare import parameter
+    from .best import at
 
-    at = "" if best.step is None else f" at step {best.step}"
+    when = "" if best.step is None else f" at step {best.step}"
     lines = [
         f"  {printable(best.run.name)} ({best.run.id})",
-        f"  {printable(metric.name)} {best.value:.6g}{at}",
+        f"  {printable(metric.name)} {best.value:.6g}{when}",
     ]
-    return lines + [f"    {name} = {cell(parameter(best.run.config, name))}" for name in searched]
+    return lines + [f"    {name} = {cell(at(best.run.config, name))}" for name in searched]
 
 
 def _promotion(promotion: Promotion) -> list[Any]:
