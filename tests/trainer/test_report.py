@@ -14,7 +14,7 @@ import pytest
 import wandb
 from sweepkit.trainer import checkpoint
 
-from .test_train import arguments, wait_for
+from .test_train import arguments, example, rows, several, wait_for
 
 PROJECT = "trainer-tests"
 
@@ -61,6 +61,8 @@ def test_a_run_is_preempted_resumed_and_promoted_twice(wandb_env: dict[str, str]
     last = checkpoint.load(tmp_path / "checkpoints" / "cut" / "last.pt")
     epochs = last["progress"]["epoch"] + 1
     finish(start(tmp_path, "-m", "sweepkit.trainer", *arguments(epochs=epochs), **same))
+    assert several(tmp_path, ("whole", arguments(epochs=epochs))).returncode == 0
+    assert rows(tmp_path, "cut") == rows(tmp_path, "whole")  # as if nothing had been
     run = wandb.Api().run(path)
     assert run.state == "finished"
     assert run.name == preempted.name
@@ -97,10 +99,9 @@ def check_contents(run: Any, told: dict[str, Any], folder: Path) -> None:
     assert model.metadata["config"]["hidden_layer_width"] == 4
     assert model.metadata["val_acc"] == summary_of(run)["best_val_acc"]
     assert checkpoint.load(Path(model.download(str(folder / "model"))) / "best.pt")["run"] == run.id
-    tables = {each.name.split(":")[0].split("-")[-1].split("_cases")[0]: each for each in run.logged_artifacts()}
     for name in ("good", "bad"):
-        matching = [each for key, each in tables.items() if key.endswith(name) or f"{name}_cases" in each.name]
-        table = matching[0].get(f"{name}_cases")
+        logged = next(each for each in run.logged_artifacts() if each.name.startswith(f"run-{run.id}-{name}_cases"))
+        table = logged.get(f"{name}_cases")
         assert table.columns == ["Image", "GroundTruth", "Prediction", "Confidence"]
         assert len(table.data) == told["tables"][f"{name}_cases"] > 0
         assert all((row[1] == row[2]) == (name == "good") and 0 <= row[3] <= 1 for row in table.data)
@@ -115,25 +116,13 @@ with wandb.init(id="own", config={"lr": 0.1}) as run:
     run.save("weights.pt")
 """
 
-REPORT = """
-from PIL import Image
-from sweepkit.trainer.cases import Case
-
-def report(run, report):
-    print("reporting on", run.id)
-    report.artifact("own-model", "model", report.file("weights.pt"), metadata={"lr": run.config["lr"]}, aliases=["best"])
-    picture = Image.new("L", (4, 4))
-    report.cases([Case(picture, "a", "a", 0.9)], [Case(picture, "a", "b", 0.6)])
-    report.leave_out("dataset: made up")
-"""
-
 
 def test_a_script_of_the_users_own_is_promoted_with_and_without_a_report_function(
     wandb_env: dict[str, str], tmp_path: Path
 ) -> None:
     path = f"{wandb_env['WANDB_ENTITY']}/{PROJECT}/own"
     (tmp_path / "script.py").write_text(SCRIPT)
-    (tmp_path / "mine.py").write_text(REPORT)
+    (tmp_path / "mine.py").write_text(example("report.cases("))
     finish(start(tmp_path, "script.py"))
     kept = promote(tmp_path, path)
     assert [(each["type"], each["name"]) for each in kept["artifacts"]][:1] == [("model", f"{PROJECT}-model")]
@@ -142,9 +131,9 @@ def test_a_script_of_the_users_own_is_promoted_with_and_without_a_report_functio
     assert [each["unchanged"] for each in promote(tmp_path, path)["artifacts"]] == [True] * len(kept["artifacts"])
 
     own = promote(tmp_path, path, "--report", "mine:report")
-    assert [(each["name"], each["version"]) for each in own["artifacts"]] == [("own-model", "v0")]
+    assert [(each["name"], each["version"]) for each in own["artifacts"]] == [("my-model", "v0")]
     assert own["tables"] == {"good_cases": 1, "bad_cases": 1}
-    assert own["left_out"] == ["dataset: made up"]
+    assert own["left_out"] == ["dataset: it is public"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweepkit.trainer import checkpoint
+from sweepkit.trainer import checkpoint, config, main
 
 QUICK = {"task": "digits", "width": 4, "batch_size": 256, "lr": 0.01}
 
@@ -26,14 +25,6 @@ def arguments(**given: Any) -> list[str]:
     return [f"--{key}={value}" for key, value in {**QUICK, **given}.items()]
 
 
-def train(folder: Path, run_id: str, *more: str, resume: str = "", **given: Any) -> subprocess.CompletedProcess[str]:
-    variables = {"WANDB_RUN_ID": run_id, **({"WANDB_RESUME": resume} if resume else {})}
-    command = [sys.executable, "-m", "sweepkit.trainer", *arguments(**given), *more]
-    return subprocess.run(
-        command, env=environment(folder, **variables), cwd=folder, capture_output=True, text=True, timeout=120
-    )
-
-
 def last(folder: Path, run_id: str) -> dict[str, Any]:
     return checkpoint.load(folder / "checkpoints" / run_id / "last.pt")
 
@@ -44,7 +35,7 @@ def rows(folder: Path, run_id: str) -> list[dict[str, float]]:
     return [{key: value for key, value in row.items() if key != "samples_per_second"} for row in history]
 
 
-def several(folder: Path, *trials: tuple[str, list[str]]) -> subprocess.CompletedProcess[str]:
+def several(folder: Path, *trials: tuple[str, list[str]], **variables: str) -> subprocess.CompletedProcess[str]:
     """Trials one after the other in one process: torch is imported once."""
     lines = ["import os, wandb", "from sweepkit.trainer import main"]
     for run_id, argv in trials:
@@ -52,7 +43,9 @@ def several(folder: Path, *trials: tuple[str, list[str]]) -> subprocess.Complete
         lines += [f"os.environ['WANDB_RUN_ID'] = {run_id!r}", f"print({run_id!r}, main({argv!r}), flush=True)"]
         lines += ["wandb.teardown()"]
     command = [sys.executable, "-c", "\n".join(lines)]
-    return subprocess.run(command, env=environment(folder), cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        command, env=environment(folder, **variables), cwd=folder, capture_output=True, text=True, timeout=120
+    )
 
 
 def test_a_seed_repeats_a_run_and_wrong_input_ends_with_its_code(tmp_path: Path) -> None:
@@ -85,26 +78,6 @@ def test_a_seed_repeats_a_run_and_wrong_input_ends_with_its_code(tmp_path: Path)
     assert best["config"]["hidden_layer_width"] == 4
 
 
-def test_a_preempted_trial_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sweepkit.trainer", *arguments(epochs=100_000)]
-    variables = environment(tmp_path, WANDB_RUN_ID="cut", WANDB_RESUME="allow")
-    process = subprocess.Popen(command, env=variables, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    wait_for(tmp_path / "checkpoints" / "cut" / "last.pt", process)
-    process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 143, told
-    assert "sweepkit: preempted in epoch" in told
-
-    epochs = last(tmp_path, "cut")["progress"]["epoch"] + 1
-    resumed = train(tmp_path, "cut", resume="allow", epochs=epochs)
-    assert resumed.returncode == 0, resumed.stderr
-    assert "sweepkit: resumed in epoch" in resumed.stderr
-    whole = several(tmp_path, ("whole", arguments(epochs=epochs)))
-    assert whole.returncode == 0
-    assert [row["epoch"] for row in rows(tmp_path, "cut")] == list(range(1, epochs + 1))
-    assert rows(tmp_path, "cut") == rows(tmp_path, "whole")
-
-
 def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not path.exists():
@@ -113,53 +86,30 @@ def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) ->
         time.sleep(0.05)
 
 
-def test_a_damaged_last_checkpoint_means_starting_over(tmp_path: Path) -> None:
+def test_a_damaged_last_checkpoint_means_starting_over_and_the_documented_task_trains(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints" / "damaged"
     folder.mkdir(parents=True)
     (folder / "last.pt").write_bytes(b"half a file")
-    done = train(tmp_path, "damaged", resume="allow", epochs=1)
-    assert done.returncode == 0
+    (tmp_path / "halves.py").write_text(example("class Halves"))
+    own = arguments(task="halves:Halves", epochs=20, lr=0.05, batch_size=16)
+    done = several(tmp_path, ("damaged", arguments(epochs=1)), ("own", own), WANDB_RESUME="allow")
+    assert done.stdout.split("\n")[:-1] == ["damaged 0", "own 0"], done.stderr
     assert "is damaged and cannot be read" in done.stderr
     assert "starting over from the first epoch" in done.stderr
     assert len(rows(tmp_path, "damaged")) == 1
-
-
-OWN_TASK = '''
-import torch
-from PIL import Image
-from sweepkit.trainer import Data
-
-
-class Halves:
-    """Which half of a 4 x 4 image is bright?"""
-
-    name = "halves"
-    classes = ("left", "right")
-    in_channels = 1
-    default_fraction = 1.0
-
-    def load(self, data_root, fraction, seed):
-        y = torch.arange(100) % 2
-        x = torch.zeros(100, 1, 4, 4)
-        x[y == 0, :, :, :2] = 1.0
-        x[y == 1, :, :, 2:] = 1.0
-        return Data(x[:80], y[:80], x[80:], y[80:])
-
-    def draw(self, x):
-        return Image.fromarray((x[0] * 255).byte().numpy())
-'''
-
-
-def test_a_task_of_the_users_own(tmp_path: Path) -> None:
-    (tmp_path / "halves.py").write_text(OWN_TASK)
-    done = train(tmp_path, "own", task="halves:Halves", epochs=20, lr=0.05, batch_size=16)
-    assert done.returncode == 0, done.stderr
     assert rows(tmp_path, "own")[-1]["best_val_acc"] == 1.0
 
 
-@pytest.mark.parametrize("argument", ["--help"])
-def test_help_tells_the_hyperparameters(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from sweepkit.trainer import main
+def example(part: str) -> str:
+    """The example of docs/trainer.md that has ``part`` in it."""
+    text = (Path(__file__).parents[2] / "docs" / "trainer.md").read_text()
+    return next(block.split("```")[0] for block in text.split("```python\n")[1:] if part in block.split("```")[0])
 
-    assert main([argument]) == 0
-    assert "hidden_layer_width" in capsys.readouterr().out
+
+def test_help_and_documentation_tell_every_hyperparameter(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    told = capsys.readouterr().out
+    documented = (Path(__file__).parents[2] / "docs" / "trainer.md").read_text()
+    for name in [*config.NAMES, *config.ALIASES]:
+        assert name in told
+        assert f"`{name}`" in documented
