@@ -66,7 +66,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 def test_the_wheel_holds_every_module_and_data_file(wheel: set[str]) -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
-    kept = [name for name in listed if name.split("/")[0] in ROOMS or ("/" not in name and name.endswith((".py", ".typed")))]
+    kept = [
+        name for name in listed if name.split("/")[0] in ROOMS or ("/" not in name and name.endswith((".py", ".typed")))
+    ]
     assert [name for name in kept if f"sweepkit/{name}" not in wheel] == []
 
 
@@ -77,7 +79,9 @@ def test_nothing_but_sweepkit_is_installed_at_top_level(wheel: set[str]) -> None
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
-@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CHANGELOG.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
 def test_links_in_the_documentation_lead_somewhere(page: str) -> None:
     file = ROOT / page
     links = [link for link in LINK.findall(file.read_text()) if "://" not in link]
