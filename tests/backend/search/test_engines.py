@@ -221,3 +221,9 @@ def test_what_is_unknown_is_warned_of() -> None:
     settings = sweep_settings.read({"method": "grid", "parameters": FINITE, "run_capp": 3})
     assert settings.warnings == ("unknown key 'run_capp' in the sweep configuration; did you mean 'run_cap'?",)
     assert settings.expected_runs == 6
+
+
+def test_numbers_without_a_dot_are_numbers() -> None:
+    """W&B's client passes the YAML ``1e-4`` on as it stands, and W&B's servers read it as a number."""
+    loaded = sweep_settings.load("a: [1e-4, 1E5, -2e+3, 1.5e3, 1.0e-05, '1e-4', 12, e5]")
+    assert loaded["a"] == [1e-4, 1e5, -2000.0, 1500.0, 1e-5, "1e-4", 12, "e5"]
