@@ -189,7 +189,7 @@ class WandbApi:
             if self._sweep_node(SweepRef(entity, candidate, name)):
                 return SweepRef(entity, candidate, name)
         raise NotFound(
-            f"there is no sweep {text!r} on the {self.backend.describe()}",
+            f"there is no sweep {text!r} on {self._where}",
             f"looked in {_places(entity, looked)}; name it as entity/project/id, or choose another --backend",
         )
 
@@ -199,7 +199,7 @@ class WandbApi:
 
         node = self._sweep_node(ref)
         if node is None:
-            raise NotFound(f"there is no sweep {ref.path} on the {self.backend.describe()}")
+            raise NotFound(f"there is no sweep {ref.path} on {self._where}")
         config = yaml.safe_load(node.get("config") or "") or {}
         name = node.get("displayName") or config.get("name") or ref.id
         expected = node.get("runCountExpected")
@@ -215,7 +215,7 @@ class WandbApi:
             raise UsageError(f"{state!r} is no state of a sweep", f"choose one of {', '.join(STATES)}")
         node = self._sweep_node(ref)
         if node is None:
-            raise NotFound(f"there is no sweep {ref.path} on the {self.backend.describe()}")
+            raise NotFound(f"there is no sweep {ref.path} on {self._where}")
         self._ask(_UPSERT_SWEEP, id=node["id"], state=state, entity=ref.entity, project=ref.project)
 
     def agents(self, ref: SweepRef) -> list[dict[str, Any]]:
@@ -255,7 +255,7 @@ class WandbApi:
             if node := _at(answer, "project", "run"):
                 return _run(node, entity, candidate)
         raise NotFound(
-            f"there is no run {text!r} on the {self.backend.describe()}",
+            f"there is no run {text!r} on {self._where}",
             f"looked in {_places(entity, looked)}; name it as entity/project/id",
         )
 
@@ -329,6 +329,10 @@ class WandbApi:
             if not _at(page, "pageInfo", "hasNextPage"):
                 return
             cursor = page["pageInfo"]["endCursor"]
+
+    @property
+    def _where(self) -> str:
+        return "the embedded backend" if self.backend.kind == "embedded" else self.backend.web()
 
     def _no_entity(self) -> str:
         raise UsageError(f"the key for {self.backend.url} has no default entity", "set WANDB_ENTITY")

@@ -51,7 +51,7 @@ class View:
         self.running: dict[str, Trial] = {}
         self.runs: dict[str, Run] = {}
         self.values: dict[str, float] = {}
-        self.done = 0
+        self.done: set[str] = set()  # by run id: a trial that is tried again is still one
         self.seconds: list[float] = []
         self.count, self.expected = count, expected
         self.state = "RUNNING"
@@ -73,7 +73,7 @@ class View:
     def ended(self, ended: Ended) -> None:
         with self.lock:
             self.running.pop(ended.trial.slot.label, None)
-            self.done += 1
+            self.done.add(ended.trial.run_id)
             if ended.run:
                 self._note(ended.run)
             if ended.kind == "finished":
@@ -114,9 +114,9 @@ class View:
     def progress(self) -> tuple[int, int | None]:
         """Trials done and trials in all: of this command where it has a count, else of the sweep."""
         if self.count is not None:
-            return self.done, self.count
+            return len(self.done), self.count
         elsewhere = sum(run.state not in _PLANNED for run in self.runs.values())
-        return max(self.done, elsewhere), self.expected
+        return max(len(self.done), elsewhere), self.expected
 
     def left(self) -> float | None:
         """Seconds until the last trial ends, if they go on as so far."""
