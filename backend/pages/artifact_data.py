@@ -59,6 +59,12 @@ def of_collection(rows: Rows, project_id: int, kind: str, collection: str) -> li
     return [_version(rows, row) for row in rows.execute(query, (project_id, kind, collection)).fetchall()]
 
 
+def by_id(rows: Rows, artifact_id: int) -> Version | None:
+    """A version in the collection where it was made."""
+    row = rows.execute(f"{_VERSIONS} WHERE a.id = ? AND c.kind = 'sequence'", (artifact_id,)).fetchone()
+    return _version(rows, row) if row else None
+
+
 def logged(rows: Rows, run_pk: int) -> list[Version]:
     """What the run logged."""
     return _of_run(rows, "artifact_outputs", run_pk)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ..storage import artifacts as stored_artifacts
 from ..storage import projects as stored_projects
-from . import artifact_data, content, data, media, rendering
+from . import artifact_data, content, data, rendering, tables
 from .links import link
 from .projects import rows
 
@@ -42,8 +42,6 @@ def version(request: Request) -> Response:
         return _missing(request)
     connection, base = rows(request), link(*shown.address)
     files = stored_artifacts.entries(connection, shown.pk)
-    address = media.below(f"{base}/files", {row["name"] for row in files})
-    stored = [row for row in files if row["name"].endswith(media.SUFFIX)]
     here = (shown.name, base)
     return rendering.page(
         "artifact.html",
@@ -52,7 +50,7 @@ def version(request: Request) -> Response:
         base=base,
         files=files[:FILES],
         files_left=max(0, len(files) - FILES),
-        tables=[media.preview(request.app.state.blobs, row, row["name"], address) for row in stored],
+        tables=tables.of_version(connection, request.app.state.blobs, shown),
         metadata=dict(data.flat(data.mapping(shown.row["metadata"]))),
         makers=artifact_data.neighbours(connection, shown.pk, "artifact_outputs"),
         users=artifact_data.neighbours(connection, shown.pk, "artifact_inputs"),

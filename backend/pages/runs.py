@@ -12,14 +12,13 @@ from starlette.responses import Response
 from ... import figures
 from ..storage import files as stored_files
 from ..storage import projects as stored_projects
-from . import artifact_data, content, data, media, rendering
+from . import artifact_data, content, data, media, rendering, tables
 from .links import link, nested_link
 from .projects import rows
 
 CHARTS = 100  # metrics that a page draws
 TAIL, LOG = 20, 5_000  # console lines of the first page and of the console's own
 PICTURES = 60
-TABLES = 12
 
 Found = tuple[sqlite3.Row, data.Run]
 Details = Callable[[Request, data.Run, str], dict[str, Any]]
@@ -78,31 +77,20 @@ def _charts(request: Request, shown: data.Run, base: str) -> dict[str, Any]:
     connection = rows(request)
     series = list(data.curves(connection, shown).items())[:CHARTS]
     files = stored_files.listing(connection, shown.pk)
-    tables = _tables(request, shown, files, base)
-    in_tables = {cell.path for table in tables for row in table.rows for cell in row if isinstance(cell, media.Picture)}
+    logged = artifact_data.logged(connection, shown.pk)
+    found = tables.of_run(connection, request.app.state.blobs, logged, files, base)
+    in_tables = {cell.path for table in found for row in table.rows for cell in row if isinstance(cell, media.Picture)}
     names = [row["name"] for row in files if row["name"] not in in_tables]
     pictures = [name for name in names if name.lower().endswith(content.PICTURES)]
     return {
         "figures": [figures.curves({key: figures.thin(points)}, key) for key, points in series],
-        "tables": tables,
+        "tables": found,
         "pictures": [(name, nested_link(f"{base}/files", name)) for name in pictures[:PICTURES]],
         "pictures_left": max(0, len(pictures) - PICTURES),
-        "logged": artifact_data.logged(connection, shown.pk),
+        "logged": logged,
         "used": artifact_data.used(connection, shown.pk),
         "lines": data.console(connection, shown, TAIL),
     }
-
-
-def _tables(request: Request, shown: data.Run, files: list[sqlite3.Row], base: str) -> list[media.Preview]:
-    """The newest table of each name: W&B keeps one file a step, ``media/table/{key}_{step}_{digest}.table.json``."""
-    known = {row["name"] for row in files}
-    newest: dict[str, sqlite3.Row] = {}
-    for row in sorted(files, key=lambda row: (row["updated_at"], row["name"])):
-        if row["name"].endswith(media.SUFFIX):
-            newest[media.table_name(row["name"])] = row
-    found = list(newest.items())[:TABLES]
-    address = media.below(f"{base}/files", known)
-    return [media.preview(request.app.state.blobs, row, name, address) for name, row in found]
 
 
 def _overview(request: Request, shown: data.Run, base: str) -> dict[str, Any]:

@@ -1,0 +1,321 @@
+"""The web pages, of runs that the real client logged, as a browser gets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+import requests
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+PROJECT = "pages"
+EVIL = """<script>alert(1)</script>" onmouseover="alert(2)" '><img src=x onerror=alert(3)>"""
+# What a user's script does: a sweep of a few runs, one of which crashes; one run with everything that a page can show.
+SCRIPT = r"""
+import sys
+import numpy, wandb
+
+EVIL = sys.argv[1]
+def train(config):
+    with wandb.init(project="pages", config=config, settings=wandb.Settings(sweep_id=sweep)) as run:
+        for epoch in range(4):
+            val_acc = 1 - abs(run.config.lr - 0.05) - 1 / (epoch + 2)
+            run.log({"epoch": epoch, "val_acc": val_acc, "loss": 1 / (epoch + 1)})
+        if run.config.lr > 0.09:
+            run.log({"val_acc": 99})
+            run.finish(exit_code=1)
+
+sweep = wandb.sweep({
+    "name": EVIL, "method": "grid", "metric": {"name": "val_acc", "goal": "maximize"},
+    "parameters": {
+        "lr": {"values": [0.01, 0.05, 0.1]}, "optimizer": {"values": ["Adam", EVIL]}, "epochs": {"value": 4},
+    },
+}, project="pages")
+# As wandb's agent starts its trials, without its pauses of five seconds between them.
+for lr in (0.01, 0.05, 0.1):
+    for optimizer in ("Adam", EVIL):
+        train({"lr": lr, "optimizer": optimizer, "epochs": 4})
+wandb.teardown()
+
+run = wandb.init(project="pages", name=EVIL, id="everything", tags=[EVIL[:60]], notes=EVIL,
+                 config={"lr": 0.1, "evil": EVIL, "nested": {"depth": 3}, EVIL: 1})
+picture = lambda: wandb.Image(numpy.random.randint(0, 255, (8, 8, 3), dtype=numpy.uint8))
+table = wandb.Table(columns=["Image", "GroundTruth", EVIL])
+for i in range(3):
+    table.add_data(picture(), i, EVIL)
+for step in range(3):
+    run.log({"loss": 1 / (step + 1), "weird/" + EVIL: step, "broken": float("nan")})
+run.log({"bad_cases": table, "grid": picture()})
+print("hello from the run", EVIL)
+for name in ("page.html", "drawing.svg"):
+    with open(name, "w") as file:
+        file.write("<svg xmlns='http://www.w3.org/2000/svg'><script>alert(4)</script></svg>")
+    run.save(name, policy="now")
+artifact = wandb.Artifact("cases", type="dataset", metadata={"who": EVIL})
+artifact.add(table, "good_cases")
+run.log_artifact(artifact, aliases=["first"])
+run.finish()
+with wandb.init(project="pages", id="reader") as reader:
+    reader.use_artifact("cases:first")
+print("SWEEP " + sweep)
+"""
+
+
+class Site:
+    """The pages of the test's backend, asked for as W&B's key holder; and the sweep that ``SCRIPT`` made."""
+
+    def __init__(self, url: str, entity: str, key: str, sweep: str) -> None:
+        self.url, self.entity, self.key, self.sweep = url, entity, key, sweep
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(self.url + path, auth=("api", self.key), timeout=60)
+
+    def page(self, path: str) -> str:
+        answer = self.get(f"/{self.entity}/{PROJECT}{path}")
+        assert answer.status_code == 200, (path, answer.text[:500])
+        return answer.text
+
+
+@pytest.fixture(scope="module")
+def site(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "script.py").write_text(SCRIPT)
+    environment = {**os.environ, **server.environment(), "WANDB_DIR": str(folder)}
+    command = [sys.executable, "script.py", EVIL]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    sweep = re.findall(r"^SWEEP (\S+)$", done.stdout, re.MULTILINE)[0]
+    return Site(server.url, server.entity, server.key, sweep)
+
+
+class Elements(HTMLParser):
+    """Collects what could run a script of somebody else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dangerous: list[object] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        inline = tag == "script" and given.get("type") != "application/json" and "src" not in given
+        address = str(given.get("src") or given.get("href") or "/")
+        if inline or any(name.startswith("on") for name in given) or not address.startswith(("/", "?", "data:,")):
+            self.dangerous.append((tag, attrs))
+
+
+PAGES = [
+    "",
+    "/workspace",
+    "/sweeps",
+    "/sweeps/SWEEP",
+    "/artifacts",
+    "/artifacts/dataset/cases",
+    "/artifacts/dataset/cases/v0",
+    "/artifacts/dataset/cases/first",
+    *(f"/runs/everything{tab}" for tab in ("", "/overview", "/system", "/logs", "/files", "/artifacts")),
+]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_opens_and_shows_hostile_names_as_text(site: Site, path: str) -> None:
+    answer = site.get(f"/{site.entity}/{PROJECT}{path.replace('SWEEP', site.sweep)}")
+    assert answer.status_code == 200, answer.text[:500]
+    assert "script-src 'self';" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    seen = Elements()
+    seen.feed(answer.text)
+    assert seen.dangerous == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nobody",
+        "/nobody/nothing",
+        f"/E/{PROJECT}/runs/none",
+        f"/E/{PROJECT}/runs/none/files/a",
+        f"/E/{PROJECT}/runs/everything/no-tab",
+        f"/E/{PROJECT}/runs/everything/files/../../etc/passwd",
+        f"/E/{PROJECT}/runs/everything/files/..%2f..%2fetc%2fpasswd",
+        f"/E/{PROJECT}/sweeps/none",
+        f"/E/{PROJECT}/artifacts/dataset/none/v0",
+        f"/E/{PROJECT}/artifacts/model/cases/v0",
+        f"/E/{PROJECT}/artifacts/dataset/cases/v9",
+        f"/E/{PROJECT}/artifacts/dataset/cases/v0/files/none",
+        "/-/static/none",
+        f"/{quote(EVIL, safe='')}",
+    ],
+)
+def test_an_unknown_name_gets_a_page_that_says_so(site: Site, path: str) -> None:
+    answer = site.get(path.replace("/E/", f"/{site.entity}/"))
+    assert answer.status_code == 404
+    assert "Not here" in answer.text
+    assert "<img src=x" not in answer.text
+
+
+def test_no_page_without_a_key(site: Site) -> None:
+    for path in ("/", f"/{site.entity}/{PROJECT}", f"/{site.entity}/{PROJECT}/runs/everything", "/-/static/pages.js"):
+        assert requests.get(site.url + path, timeout=30).status_code == 401
+
+
+def test_a_run_shows_its_metrics_configuration_console_and_tables(site: Site) -> None:
+    text = unescape(site.page("/runs/everything"))
+    figures = [json.loads(found) for found in re.findall(r'<script type="application/json">(.*?)</script>', text)]
+    drawn = {figure["layout"]["title"]["text"]: figure["data"][0] for figure in figures}
+    assert drawn["loss"]["y"] == [1.0, 0.5, 1 / 3]
+    assert "nested.depth" in text
+    assert "bad_cases" in text
+    assert "hello from the run" in unescape(site.page("/runs/everything/logs"))
+    assert "page.html" in site.page("/runs/everything/files")
+
+
+def images(text: str) -> list[str]:
+    return [unescape(address) for address in re.findall(r'<img class="small" src="([^"]+)"', text)]
+
+
+def test_tables_show_their_pictures(site: Site) -> None:
+    for path in ("/runs/everything", "/artifacts/dataset/cases/v0"):
+        found = images(site.page(path))
+        assert len(found) == 3
+        for address in found:
+            answer = site.get(address)
+            assert answer.headers["content-type"] == "image/png"
+            assert answer.content.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["page.html", "drawing.svg"])
+def test_what_could_run_in_a_browser_is_only_saved(site: Site, name: str) -> None:
+    answer = site.get(f"/{site.entity}/{PROJECT}/runs/everything/files/{name}")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_an_artifact_shows_its_lineage(site: Site) -> None:
+    text = site.page("/artifacts/dataset/cases/v0")
+    lineage = text[text.index("<h2>Lineage") :]
+    assert re.search(r"logged by.*?runs/everything", lineage, re.DOTALL)
+    assert re.search(r"used by.*?runs/reader", lineage, re.DOTALL)
+    assert "cases:v0" in site.page("/runs/reader/artifacts")
+
+
+def test_the_best_run_is_a_finished_one_by_its_best_value(site: Site) -> None:
+    text = site.page(f"/sweeps/{site.sweep}")
+    facts = text[text.index('<dl class="facts best">') :]
+    assert re.search(r"<dt>lr</dt><dd>0.05</dd>", facts)  # the failed runs logged 99
+    assert re.search(r"best val_acc</dt><dd><strong>0.8</strong>", facts)
+    assert "6 of 6" in text
+
+
+def names(text: str) -> list[str]:
+    rows = text[text.index("<tbody>") : text.index("</tbody>")]
+    return re.findall(r'<td><a href="[^"]*/runs/([^"]+)"', rows)
+
+
+def test_runs_are_filtered_ordered_and_bad_questions_do_no_harm(site: Site) -> None:
+    everything = names(site.page(""))
+    assert len(everything) == 8
+    assert len(names(site.page("?state=failed"))) == 2
+    assert len(names(site.page("?q=lr%3D0.05+adam"))) == 1
+    rising, falling = (names(site.page(f"?sort={sign}summary.val_acc&state=finished")) for sign in ("", "-"))
+    assert rising[-2:] == falling[-2:], "runs without the value come last, whichever way round"
+    assert sorted(rising[:-2]) == sorted(falling[:-2]) != []
+    for query in ("?page=99", "?page=-1", "?page=%E2%82%82", "?sort=nonsense", "?q=%00", "?state=%3Cscript%3E"):
+        site.page(query)
+
+
+def test_a_page_of_a_long_history_stays_small(site: Site, server: Any, tmp_path: Path) -> None:
+    code = (
+        "import wandb\nwith wandb.init(project='pages-long', id='long') as run:\n"
+        " for i in range(20_000):\n  run.log({'a': i, 'b': -i} if i % 100 == 99 else {'a': i})\n"
+    )
+    environment = {**os.environ, **server.environment(), "WANDB_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, timeout=120)
+    started = time.monotonic()
+    answer = site.get(f"/{site.entity}/pages-long/runs/long")
+    assert time.monotonic() - started < 5
+    assert len(answer.content) < 200_000
+    figures = [json.loads(x) for x in re.findall(r'application/json">(.*?)</script>', answer.text)]
+    assert len(figures[1]["data"][0]["y"]) > 100, "a metric of every hundredth step is in the sample too"
+
+
+FLAGS = [
+    "headless=new",
+    "no-sandbox",
+    "disable-gpu",
+    "disable-quic",
+    "no-first-run",
+    "disable-background-networking",
+    "disable-component-update",
+    "disable-sync",
+    "disable-dev-shm-usage",
+    "window-size=1280,2400",
+]
+
+
+@pytest.fixture(scope="module")
+def browser(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """Debian's chromium, logged in by the form; a developer's machine may be without it, CI may not."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        assert os.environ.get("CI") != "true", "CI must have chromium and chromedriver"
+        pytest.skip("no chromium here")
+    from selenium import webdriver
+    from selenium.webdriver.common.by import By
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in FLAGS:
+        options.add_argument(f"--{flag}")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    chrome.get(f"{site.url}/login")
+    chrome.find_element(By.NAME, "key").send_keys(site.key)
+    chrome.find_element(By.TAG_NAME, "form").submit()
+    wait(lambda: "Projects" in chrome.title)
+    chrome.get_log("browser")  # what the log-in said is not of the pages
+    yield chrome
+    chrome.quit()
+
+
+def wait(condition: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "the browser did not get there"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("path", ["", "/sweeps/SWEEP", "/runs/everything", "/artifacts/dataset/cases/v0"])
+def test_a_browser_draws_every_figure_and_has_nothing_to_complain_of(site: Site, browser: Chrome, path: str) -> None:
+    browser.get(f"{site.url}/{site.entity}/{PROJECT}{path.replace('SWEEP', site.sweep)}")
+    browser.execute_script("document.querySelectorAll('.chart').forEach((box) => box.scrollIntoView())")
+    undrawn = "return document.querySelectorAll('.chart:not([data-drawn])').length"
+    wait(lambda: browser.execute_script(undrawn) == 0)
+    if "sweeps" in path:
+        titles = browser.execute_script("return [...document.querySelectorAll('.gtitle')].map((t) => t.textContent)")
+        assert titles[:2] == ["Parallel coordinates", "Parameter importance for val_acc"]
+        assert browser.execute_script("return document.querySelectorAll('.chart .scatterlayer .trace').length") > 2
+    broken = "return [...document.images].filter((image) => image.complete && !image.naturalWidth).length"
+    assert browser.execute_script(broken) == 0
+    assert browser.get_log("browser") == []
+    wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    browser.set_window_size(500, 900)
+    wait(lambda: browser.execute_script(wide) <= 0)  # it does not scroll sideways on a phone
+    browser.set_window_size(1280, 2400)
