@@ -77,8 +77,27 @@ def best(api: WandbApi, ref: SweepRef) -> Best:
     finished = [run for run in runs if run.state == "finished"]
     found = winner(values(api, finished, metric), metric)
     if found is None:
-        raise _nothing(api, ref, metric, runs, finished)
+        raise nothing(ref, metric, runs)
     return found
+
+
+def nothing(ref: SweepRef, metric: Metric, runs: Sequence[Run]) -> SweepkitError:
+    """Why there is no best run among ``runs``, and what to do."""
+    finished = [run for run in runs if run.state == "finished"]
+    if not runs:
+        return SweepkitError(f"sweep {ref.path} has no runs yet", f"start them with `sweepkit agents {ref.id}`")
+    if not finished:
+        states = ", ".join(f"{count} {state}" for state, count in counts(runs).items())
+        hint = f"see them with `sweepkit status {ref.id}`; a run that failed keeps its last lines in its log"
+        return SweepkitError(f"no run of sweep {ref.path} has finished ({states})", hint)
+    if any(metric.name in run.summary for run in finished):
+        what = "is no finite number in any finished run"
+        return SweepkitError(f"the metric {metric.name!r} {what} of sweep {ref.path}", "check what the program logs")
+    names = ", ".join(logged(finished)) or "nothing"
+    return SweepkitError(
+        f"the metric {metric.name!r} was never logged by the runs of sweep {ref.path}; they logged: {names}",
+        "set metric.name in the YAML to one of these, or log it with wandb.log in the program",
+    )
 
 
 def values(api: WandbApi, runs: Sequence[Run], metric: Metric) -> list[Best]:
@@ -151,23 +170,3 @@ def _in_summary(summary: Mapping[str, Any], metric: Metric) -> float | None:
         wanted = "max" if metric.goal == MAXIMIZE else "min"
         value = next((value[key] for key in (wanted, "best", "last") if key in value), None)
     return finite(value)
-
-
-def _nothing(
-    api: WandbApi, ref: SweepRef, metric: Metric, runs: Sequence[Run], finished: Sequence[Run]
-) -> SweepkitError:
-    """Why there is no best run."""
-    if not runs:
-        return SweepkitError(f"sweep {ref.path} has no runs yet", f"start them with `sweepkit agents {ref.id}`")
-    if not finished:
-        states = ", ".join(f"{count} {state}" for state, count in counts(runs).items())
-        hint = f"see them with `sweepkit status {ref.id}`; a run that failed keeps its last lines in its log"
-        return SweepkitError(f"no run of sweep {ref.path} has finished ({states})", hint)
-    if any(metric.name in run.summary for run in finished):
-        what = "is no finite number in any finished run"
-        return SweepkitError(f"the metric {metric.name!r} {what} of sweep {ref.path}", "check what the program logs")
-    names = ", ".join(logged(finished)) or "nothing"
-    return SweepkitError(
-        f"the metric {metric.name!r} was never logged by the runs of sweep {ref.path}; they logged: {names}",
-        "set metric.name in the YAML to one of these, or log it with wandb.log in the program",
-    )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SweepkitError
+from ..home import home
 from .best import best
 
 if TYPE_CHECKING:
@@ -101,7 +102,11 @@ def promote_run(backend: Backend, run: Run, report: str | None = None) -> Promot
 def environment(backend: Backend, surroundings: Mapping[str, str]) -> dict[str, str]:
     """``surroundings`` without anything that ties a process to a sweep or a run, pointed at ``backend``."""
     kept = {name: value for name, value in surroundings.items() if not name.startswith(_STRANGERS)}
-    return {"WANDB_SILENT": "true", **kept, **backend.environment()}  # the report says itself what it does
+    usual = {
+        "WANDB_SILENT": "true",  # the report says itself what it does
+        "SWEEPKIT_CHECKPOINTS": str(home() / "checkpoints"),  # where the agents had trials keep theirs
+    }
+    return {**usual, **kept, **backend.environment()}
 
 
 def _read(said: str, run: Run) -> Promotion:
