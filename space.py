@@ -14,7 +14,7 @@ from typing import Any
 
 from .distributions import DISTRIBUTIONS, Parameter, SpaceError, canonical
 
-__all__ = ["Parameter", "Space", "SpaceError", "canonical", "closest", "number_fix", "number_text", "parse"]
+__all__ = ["Parameter", "Space", "SpaceError", "canonical", "closest", "parse"]
 
 KEYS = ("distribution", "value", "values", "probabilities", "min", "max", "mu", "sigma", "q", "a", "b", "parameters")
 DEFAULTS: dict[str, float] = {"mu": 0.0, "sigma": 1.0, "q": 1, "a": 1.0, "b": 1.0}
@@ -238,7 +238,7 @@ class _Reader:
 
     def _number(self, given: Any, key: str) -> float:
         if isinstance(given, bool) or not isinstance(given, (int, float)):
-            raise self._error(f"`{key}` must be a number, not {_show(given)}", key, number_fix(given))
+            raise self._error(f"`{key}` must be a number, not {_show(given)}", key, _number_fix(given))
         if not abs(given) < 1e300:  # also true for nan
             raise self._error(f"`{key}` must be a finite number below 1e300, not {_show(given)}", key)
         return given
@@ -358,18 +358,18 @@ def _encodable(text: str) -> bool:
 _WAYS = "give `value:`, `values: [...]`, `min:` and `max:`, or a `distribution:`"
 
 
-def number_fix(given: Any) -> str | None:
-    """YAML 1.1 takes 1e-4 for text, since its floats need a dot: the most frequent slip of all."""
+def _number_fix(given: Any) -> str | None:
+    """A number in quotes, or one such as 1e-4, which YAML 1.1 takes for a text because its floats need a dot."""
     if not isinstance(given, str):
         return None
     try:
         number = float(given)
     except ValueError:
         return None
-    return f"write {number_text(number)}" if math.isfinite(number) else None
+    return f"write {_number_text(number)}" if math.isfinite(number) else None
 
 
-def number_text(number: float) -> str:
+def _number_text(number: float) -> str:
     """A number as every YAML reader takes it for one: 1.0e-05 rather than 1e-05."""
     text = repr(number)
     return text if "." in text or "e" not in text else text.replace("e", ".0e")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,15 @@ LARGEST = 1_000_000  # characters; a sweep has a few thousand at most
 _TAGS = {
     f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null", "merge", "timestamp")
 }
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-4 as a number, as YAML 1.2, JSON and W&B's servers do; PyYAML's YAML 1.1 takes it for a text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 class Fault(Exception):
@@ -51,25 +61,13 @@ class Document:
         start = mark if key and mark is not None else node.start_mark
         return start.line + 1, start.column + 1
 
-    def plain_text(self, path: Sequence[str | int]) -> str | None:
-        """The text at ``path`` if it is one without quotes: what its author may have taken for a number."""
-        node = self.root
-        for part in path:
-            found = _child(node, part)
-            if found is None:
-                return None
-            node = found[1]
-        if isinstance(node, yaml.ScalarNode) and node.style is None and node.tag.endswith(":str"):
-            return str(node.value)
-        return None
-
 
 def read(text: str) -> Document:
     """Read one YAML document. Raises Fault for what is no YAML, has a key twice, or asks for Python objects."""
     if len(text) > LARGEST:
         raise Fault(f"this is no sweep: it has more than {LARGEST} characters", 1, 1)
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
             raise Fault("the file is empty", 1, 1, "start from a file of the library: `sweepkit list`")

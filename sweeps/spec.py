@@ -225,7 +225,6 @@ def _warnings(read: Document, parameters: Space) -> Iterator[Warning]:
     yield from _goal_warnings(read)
     for parameter in parameters.parameters:
         yield from _log_trap(read, parameter)
-        yield from _texts_for_numbers(read, parameter)
         yield from _left_to_inference(read, parameter)
 
 
@@ -252,18 +251,6 @@ def _log_trap(read: Document, parameter: Parameter) -> Iterator[Warning]:
     )
     position = read.position((*_yaml_path(parameter.path), "distribution"))
     yield Warning(message, *position, f"write `distribution: {kind}_values` if min and max are the values themselves")
-
-
-def _texts_for_numbers(read: Document, parameter: Parameter) -> Iterator[Warning]:
-    """To YAML 1.1, which W&B reads, 1e-4 is a text; its floats need a dot."""
-    where = _yaml_path(parameter.path)
-    places = [(*where, "value"), *((*where, "values", index) for index in range(len(parameter.values)))]
-    for place in places:
-        given = read.plain_text(place)
-        fix = space.number_fix(given) if given is not None else None
-        if fix:
-            message = f"{parameter.name}: {given} is a text to YAML, whose numbers need a dot"
-            yield Warning(message, *read.position(place), fix)
 
 
 def _left_to_inference(read: Document, parameter: Parameter) -> Iterator[Warning]:

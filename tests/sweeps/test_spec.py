@@ -132,7 +132,7 @@ SLIPS = {
     "a bare value": (broken("{values: [16, 32]}", "16"), "7:10", "width: 16 is no parameter", "width: {value: 16}"),
     "an unknown distribution": (broken("log_uniform_values", "log_unifrom"), "6:22", "allowed are", "`log_uniform`"),
     "min above max": (broken("0.001", "0.5"), "6:47", "min 0.5 is not less than max 0.1", "exchange"),
-    "a number that is a text": (broken("0.001", "1e-5"), "6:47", "must be a number, not '1e-5'", "write 1.0e-05"),
+    "a number that is a text": (broken("0.001", "'1e-5'"), "6:47", "must be a number, not '1e-5'", "write 1.0e-05"),
     "values as text": (broken("[16, 32]", "abc"), "7:19", "must be a list", "[...]"),
     "empty values": (broken("[16, 32]", "[]"), "7:19", "`values` is empty", ""),
     "a date among values": (broken("[16, 32]", "[2025-01-02]"), "7:19", "a date", "quotes"),
@@ -222,6 +222,14 @@ def test_anchors_and_merge_keys_work_and_keep_their_places() -> None:
     assert "b: min 1 is not less than max 0" in error.message
 
 
+def test_numbers_are_read_as_wandbs_servers_read_them() -> None:
+    values = load(broken("[16, 32]", "[1e-4, 1E5, 1.5e3, .5e-1, -2.e+1, '1e-4', 1e, e5, 10]")).config["parameters"][
+        "width"
+    ]
+    assert values == {"values": [1e-4, 1e5, 1500.0, 0.05, -20.0, "1e-4", "1e", "e5", 10]}
+    assert yaml.safe_load(load(broken("0.001", "1e-5")).changed(run_cap=3).text)["parameters"]["lr"]["min"] == 1e-5
+
+
 def test_a_program_is_needed_only_where_the_command_names_it() -> None:
     missing = GOOD.replace("train.py", "package.train")
     load(missing + 'command: ["${interpreter}", "-m", "${program}", "${args}"]\n')
@@ -243,8 +251,6 @@ WARNED = {
         "q_log_uniform takes exponents",
         "q_log_uniform_values",
     ),
-    "texts for numbers": ("lr: {values: [0.1, 1e-2]}", "6:22", "lr: 1e-2 is a text to YAML", "write 0.01"),
-    "a text for a constant": ("lr: {value: 1e-5}", "6:15", "1e-5 is a text", "write 1.0e-05"),
     "an implied normal": ("lr: {mu: 0, sigma: 1}", "6:7", "written out", "distribution: normal"),
 }
 
