@@ -121,5 +121,5 @@ def _curve(name: str, points: Iterable[Point], colour: str) -> Figure:
         "x": [x for x, _ in finite],
         "y": [y for _, y in finite],
         "line": {"color": colour, "width": 1.8},
-        "marker": {"size": 4},
+        "marker": {"size": 4 if len(finite) > 2 else 8},
     }

@@ -55,7 +55,8 @@ class _Axis:
         if not given or not all(is_number(value) for value in given):
             return cls(key, 0, 1, False, tuple(sorted({text_of(value) for value in given})))
         low, high = float(min(given)), float(max(given))
-        return cls(key, low, high, low > 0 and high / low >= 50, ())
+        crowded = sorted(given)[len(given) // 2] - low < 0.3 * (high - low)  # most values lie at the lower end
+        return cls(key, low, high, low > 0 and high / low >= 50 and crowded, ())
 
     def place(self, value: Any) -> float | None:
         if value in MISSING:

@@ -62,6 +62,14 @@ def test_a_run_without_a_parameter_has_a_gap_in_its_line() -> None:
     assert best["y"] == [1.0, None, 1.0, None]
 
 
+def test_an_axis_is_logarithmic_where_the_values_are() -> None:
+    rows = [{"name": i, "lr": 10.0 ** (i % 5 - 5), "dropout": (i + 0.02) / 40, "acc": float(i)} for i in range(40)]
+    notes = figures.parallel(rows, ["lr", "dropout"], "acc")["layout"]["annotations"]
+    ticks = {axis: [note["text"] for note in notes if note["x"] == axis] for axis in (0, 1)}
+    assert ticks[0] == ["1e-05", "0.0001", "0.001", "0.01", "0.1"]
+    assert ticks[1][2] == "0.488"
+
+
 def test_importance_finds_what_matters() -> None:
     found = figures.importance(runs(60), ["lr", "optimizer", "seed", "absent"], "acc")
     assert next(iter(found)) == "lr"

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ... import figures
-from .data import Run
+from .data import COUNTERS, Run
 
 PAGE = 50
 _PLAIN = {"name": "Name", "state": "State", "created": "Created", "duration": "Duration"}
@@ -64,9 +64,14 @@ class Table:
         return {column.key: "ascending", f"-{column.key}": "descending"}.get(sort, "none")
 
 
-def table(runs: Sequence[Run], query: Mapping[str, str], parameters: Sequence[str] | None = None) -> Table:
-    """The runs that ``query`` asks for; ``parameters`` are the searched ones, else those that differ between runs."""
-    columns = _columns(runs, parameters)
+def table(
+    runs: Sequence[Run], query: Mapping[str, str], parameters: Sequence[str] | None = None, metric: str | None = None
+) -> Table:
+    """The runs that ``query`` asks for.
+
+    ``parameters`` are the searched ones, else those that differ between runs; ``metric`` comes first of all numbers.
+    """
+    columns = _columns(runs, parameters, metric)
     asked = {key: query[key] for key in ("q", "state", "sort", "page") if query.get(key)}
     found = _ordered(_filtered(runs, asked), columns, asked.get("sort", ""))
     page = _page(asked.get("page", "1"), len(found))
@@ -93,10 +98,11 @@ def metrics(runs: Sequence[Run]) -> list[str]:
     return sorted(counts, key=lambda key: -counts[key])
 
 
-def _columns(runs: Sequence[Run], parameters: Sequence[str] | None) -> list[Column]:
+def _columns(runs: Sequence[Run], parameters: Sequence[str] | None, metric: str | None) -> list[Column]:
     searched = changing(runs) if parameters is None else parameters
+    shown = sorted(metrics(runs), key=lambda key: (key != metric, key in COUNTERS))
     config = [Column(f"config.{key}", key, "config") for key in searched[:_CONFIG_COLUMNS]]
-    summary = [Column(f"summary.{key}", key, "summary") for key in metrics(runs)[:_SUMMARY_COLUMNS]]
+    summary = [Column(f"summary.{key}", key, "summary") for key in shown[:_SUMMARY_COLUMNS]]
     return [*(Column(key, title) for key, title in _PLAIN.items()), *config, *summary]
 
 

@@ -42,16 +42,17 @@ def sweep(request: Request) -> Response:
         return rendering.missing(f"sweep {entity}/{name}/{wanted}", link(entity, name))
     shown = sweep_data.sweep(connection, row)
     here = (shown.title, link(entity, name, "sweeps", shown.name))
+    metric = shown.metric.name if shown.metric else None
     newest_first = list(reversed(shown.runs))
     return rendering.page(
         "sweep.html",
         project=project,
         sweep=shown,
         agents=len(stored_sweeps.agents(connection, row["id"])),
-        table=runs_table.table(newest_first, request.query_params, shown.parameters),
+        table=runs_table.table(newest_first, request.query_params, shown.parameters, metric),
         figures=_figures(connection, shown),
         curved=min(CURVES, len(newest_first)),
-        curves=comparison(connection, newest_first[:CURVES], [shown.metric.name] if shown.metric else []),
+        curves=comparison(connection, newest_first[:CURVES], [metric] if metric else []),
         crumbs=rendering.crumbs(entity, name, _all(entity, name), here),
     )
 

@@ -35,8 +35,8 @@ def of_run(
     found = {table.name: table for version in newest.values() for table in of_version(rows, blobs, version)}
     address = media.below(f"{base}/files", {file["name"] for file in files})
     for key, file in _files_by_key(files).items():
-        if key + media.SUFFIX not in found:
-            found[key + media.SUFFIX] = media.preview(blobs, file, key, address)
+        if key not in found:
+            found[key] = media.preview(blobs, file, key, address)
     return list(found.values())[:MOST]
 
 
@@ -49,7 +49,9 @@ def _of_entry(rows: Rows, blobs: Blobs, version: Version, entry: sqlite3.Row) ->
         if there and home:
             owner, stored = home, there
     names = {row["name"] for row in stored_artifacts.entries(rows, owner.pk)}
-    return media.preview(blobs, stored, entry["name"], media.below(link(*owner.address) + "/files", names))
+    return media.preview(
+        blobs, stored, entry["name"].removesuffix(media.SUFFIX), media.below(link(*owner.address) + "/files", names)
+    )
 
 
 def _files_by_key(files: Sequence[sqlite3.Row]) -> dict[str, sqlite3.Row]:

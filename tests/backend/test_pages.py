@@ -223,7 +223,7 @@ def test_the_best_run_is_a_finished_one_by_its_best_value(site: Site) -> None:
     text = site.page(f"/sweeps/{site.sweep}")
     facts = text[text.index('<dl class="facts best">') :]
     assert re.search(r"<dt>lr</dt><dd>0.05</dd>", facts)  # the failed runs logged 99
-    assert re.search(r"best val_acc</dt><dd><strong>0.8</strong>", facts)
+    assert re.search(r"val_acc, at best</dt><dd><strong>0.8</strong>", facts)
     assert "6 of 6" in text
 
 
