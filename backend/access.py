@@ -28,6 +28,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 ALLOW_VARIABLE = "SWEEPKIT_ALLOW_HOSTS"
 PUBLIC = frozenset({"/login"})  # everything else needs a key, also what is added later
+# wandb-core sends its own metrics without a key; only a 404 makes it stop, anything else it tells the user about.
+TELEMETRY = "/sdk/otel/"
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
@@ -93,6 +95,8 @@ class Access:
         query = scope["query_string"].decode("latin-1")
         if path in PUBLIC:
             return None
+        if path.startswith(TELEMETRY):
+            return _error(404, "telemetry is not collected here")
         user = await self._user(scope, headers)
         if user is None and "signature=" in query and self._signer.permits(scope["method"], path, query):
             user = User(name="", email="", admin=False)

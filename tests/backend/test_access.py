@@ -238,3 +238,8 @@ def test_nothing_is_unpickled_and_nothing_is_requested_elsewhere(file: Path) -> 
     assert not imported & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "torch"}
     if file.name != "daemon.py":  # it runs in the commands, and asks the backend itself
         assert not imported & {"requests", "httpx", "urllib3", "aiohttp", "http.client", "urllib.request"}
+
+
+def test_the_clients_telemetry_is_told_to_stop(raw: Raw) -> None:
+    """wandb-core sends it without a key, and ends its exporter at a 404 only."""
+    assert raw("POST", "/sdk/otel/v1/metrics", key=False)[0] == 404
