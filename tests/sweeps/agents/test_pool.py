@@ -1,0 +1,242 @@
+"""Agents at work: the real command, the real backend, the real wandb client, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from sweepkit.home import read_server
+from sweepkit.sweeps.backends import Backend
+from sweepkit.sweeps.wandb_api import SweepRef, WandbApi
+
+GOOD = """
+    import wandb
+    run = wandb.init()
+    for epoch in range(2):
+        run.log({"epoch": epoch, "score": run.config.lr * (epoch + 1)})
+    run.finish()
+"""
+SLOW = """
+    import pathlib, signal, sys, time
+    import wandb
+    run = wandb.init()
+    def save(*_):
+        pathlib.Path(f"{run.id}.saved").touch()
+        run.mark_preempting()
+        run.finish(exit_code=1)
+        sys.exit(1)
+    signal.signal(signal.SIGTERM, save)
+    run.log({"score": 1})
+    pathlib.Path(f"{run.id}.ready").touch()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not pathlib.Path("finish").exists():
+        time.sleep(0.05)
+    run.finish()
+"""
+GRID = {"program": "train.py", "method": "grid", "metric": {"name": "score", "goal": "maximize"},
+        "parameters": {"lr": {"values": [0.1, 0.3, 0.2]}, "fixed": {"value": 7}}}  # fmt: skip
+
+
+@dataclass
+class Desk:
+    """A user's folder with a program, and sweepkit's ``agents`` in it."""
+
+    folder: Path
+    api: WandbApi
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def sweep(self, program: str, **changes: Any) -> SweepRef:
+        (self.folder / "train.py").write_text(textwrap.dedent(program))
+        return self.api.create_sweep({**GRID, **changes}, "agents")
+
+    def agents(self, ref: SweepRef, *options: str, stderr: int | None = None) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "sweepkit", "agents", ref.path, "--backend", "embedded", "--format", "json"]
+        errors = stderr if stderr is not None else (self.folder / "stderr").open("wb")
+        process = subprocess.Popen(
+            [*command, *options], cwd=self.folder, stdout=(self.folder / "stdout").open("wb"), stderr=errors
+        )
+        self.started.append(process)
+        return process
+
+    def outcome(self, process: subprocess.Popen[bytes], seconds: float = 60) -> tuple[int, dict[str, Any], str]:
+        """Exit code, the data on stdout, the words on stderr."""
+        code = process.wait(seconds)
+        data = (self.folder / "stdout").read_text()
+        return code, json.loads(data) if data else {}, self.words()
+
+    def words(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+    def there(self, pattern: str, number: int = 1) -> Callable[[], bool]:
+        return lambda: len(list(self.folder.glob(pattern))) >= number
+
+    def left(self) -> list[psutil.Process]:
+        """What still runs in this folder, the test itself left out."""
+        found = [each for each in psutil.process_iter() if _folder(each) == str(self.folder)]
+        return [each for each in found if each.pid != os.getpid()]
+
+
+def _folder(process: psutil.Process) -> str:
+    try:
+        return "" if process.status() == psutil.STATUS_ZOMBIE else process.cwd()
+    except psutil.Error:
+        return ""
+
+
+def until(condition: Callable[[], object], seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def desk(server: Any, wandb_env: dict[str, str], tmp_path: Path) -> Iterator[Desk]:
+    it = Desk(tmp_path, WandbApi(Backend("embedded", server.url, server.key, server.entity)))
+    yield it
+    for process in it.started:
+        process.kill()
+        process.wait()
+    until(lambda: it.left() == [])
+
+
+def test_a_sweep_runs_to_its_end_and_every_step_is_told(desk: Desk) -> None:
+    ref = desk.sweep(GOOD)
+    code, data, words = desk.outcome(desk.agents(ref, "--cpu-slots", "2"))
+    assert (code, data["finished"], data["failed"]) == (0, 3, 0), words
+    runs = desk.api.runs(ref)
+    assert sorted((run.state, run.config["lr"], run.config["fixed"]) for run in runs) == [
+        ("finished", 0.1, 7), ("finished", 0.2, 7), ("finished", 0.3, 7)]  # fmt: skip
+    assert "started on cpu:0: lr=0." in words and "started on cpu:1: lr=0." in words
+    assert "fixed=" not in words  # only what was searched is worth a person's eyes
+    assert "(best 0.6) 3/3" in words and words.endswith("trials: 3 finished\n")
+    assert desk.api.sweep(ref).state == "FINISHED"
+
+
+def test_a_program_that_always_fails_is_stopped_with_its_last_words(desk: Desk) -> None:
+    ref = desk.sweep("raise SystemExit('no data here')", parameters={"lr": {"min": 0.0, "max": 1.0}}, method="random")
+    code, data, words = desk.outcome(desk.agents(ref, "--cpu-slots", "1"))
+    assert (code, data["finished"], data["failed"]) == (1, 0, 3)
+    assert "failed on cpu:0 after 0:00 (exit code 1)" in words and "  | no data here" in words
+    assert "the first 3 trials all failed, so no more are started" in words
+
+
+def test_a_trial_that_records_nothing_has_failed(desk: Desk) -> None:
+    code, data, words = desk.outcome(desk.agents(desk.sweep("print('done')"), "--count", "1"))
+    assert (code, data["finished"], data["failed"]) == (1, 0, 1)
+    assert "the program must call wandb.init()" in words
+
+
+def test_one_press_lets_running_trials_finish(desk: Desk) -> None:
+    process = desk.agents(desk.sweep(SLOW), "--cpu-slots", "2")
+    until(desk.there("*.ready", 2))
+    process.send_signal(signal.SIGINT)
+    until(lambda: "2 running trials may finish, no more are started. Press Ctrl-C again" in desk.words())
+    (desk.folder / "finish").touch()
+    code, data, words = desk.outcome(process)
+    assert (code, data["finished"], data["interrupted"]) == (130, 2, True), words
+
+
+def test_a_second_press_stops_trials_which_may_save(desk: Desk) -> None:
+    ref = desk.sweep(SLOW)
+    process = desk.agents(ref, "--cpu-slots", "1")
+    until(desk.there("*.ready"))
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+    code, data, words = desk.outcome(process)
+    assert (code, data["stopped"], data["failed"]) == (130, 1, 0), words
+    assert desk.there("*.saved")() and "Press Ctrl-C again to kill" in words
+    assert [run.state for run in desk.api.runs(ref)] == ["preempted"]
+
+
+def test_a_third_press_kills_what_does_not_listen(desk: Desk) -> None:
+    process = desk.agents(desk.sweep("import signal\nsignal.signal(15, signal.SIG_IGN)\n" + """
+import pathlib, time
+pathlib.Path("deaf.ready").touch()
+time.sleep(99)
+"""), "--cpu-slots", "1")  # fmt: skip
+    until(desk.there("*.ready"))
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    assert desk.outcome(process, 10)[0] == 130
+
+
+def test_a_killed_command_leaves_no_process(desk: Desk) -> None:
+    process = desk.agents(desk.sweep(SLOW), "--cpu-slots", "2")
+    until(desk.there("*.ready", 2))
+    process.kill()
+    until(lambda: desk.left() == [])
+
+
+def test_a_cancelled_sweep_stops_its_trials(desk: Desk) -> None:
+    ref = desk.sweep(SLOW)
+    process = desk.agents(ref, "--cpu-slots", "1")
+    until(desk.there("*.ready"))
+    desk.api.set_state(ref, "CANCELED")
+    code, data, words = desk.outcome(process)
+    assert (code, data["stopped"], data["failed"]) == (0, 1, 0), words
+
+
+def test_trials_outlive_a_backend_that_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("SWEEPKIT_HOME", str(home))
+    backend = own_backend(home)
+    note = json.loads((home / "server.json").read_text())
+    for name, value in {"BASE_URL": note["url"], "API_KEY": note["key"], "DIR": str(tmp_path)}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    desk = Desk(tmp_path, WandbApi(Backend("embedded", note["url"], note["key"], note["entity"])))
+    process = desk.agents(desk.sweep(SLOW), "--cpu-slots", "1", "--count", "1", "--backend", "wandb")
+    try:
+        until(desk.there("*.ready"))
+        backend.kill()
+        backend.wait()
+        until(lambda: "is out of reach: connection refused; running trials go on" in desk.words())
+        backend = own_backend(home, note["url"].rpartition(":")[2])
+        until(lambda: "the backend answers again after" in desk.words())
+        (tmp_path / "finish").touch()
+        code, data, words = desk.outcome(process)
+        assert (code, data["finished"]) == (0, 1), words
+    finally:
+        process.kill()
+        backend.kill()
+        backend.wait()
+
+
+def own_backend(home: Path, port: str = "0") -> subprocess.Popen[bytes]:
+    """A backend of the test's own, which it may kill and start again at the same address."""
+    command = [sys.executable, "-m", "sweepkit.backend", "--home", str(home), "--port", port]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: (note := read_server()) is not None and note.pid == process.pid)
+    return process
+
+
+def test_a_terminal_shows_a_live_table_that_leaves_nothing_behind(desk: Desk) -> None:
+    terminal, inside = pty.openpty()
+    process = desk.agents(desk.sweep(GOOD), "--cpu-slots", "1", stderr=inside)
+    os.close(inside)
+    seen = b""
+    while process.poll() is None or select.select([terminal], [], [], 0)[0]:
+        if select.select([terminal], [], [], 0.2)[0]:
+            try:
+                seen += os.read(terminal, 65536)
+            except OSError:  # the other end was closed
+                break
+    text = seen.decode()
+    assert process.wait() == 0
+    assert "lr=0.1" in text and "0/3 trials" in text and "slot" in text and "best  score=" in text
+    assert text.rstrip().splitlines()[-1].endswith("trials: 3 finished")
