@@ -30,8 +30,8 @@ class Backend:
         if self.entity:
             variables["WANDB_ENTITY"] = self.entity
         if self.kind == "embedded":
-            variables |= {"WANDB_ERROR_REPORTING": "false", "WANDB_DISABLE_GIT": os.environ.get("WANDB_DISABLE_GIT", "")}
-        return {name: value for name, value in variables.items() if value}
+            variables["WANDB_ERROR_REPORTING"] = "false"
+        return variables
 
     def web(self) -> str:
         """The address that people open: W&B serves its pages beside its API."""

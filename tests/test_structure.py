@@ -17,13 +17,14 @@ FORBIDDEN = {
     "sweeps": {"backend", "cli"},
     "trainer": {"sweeps", "backend", "cli"},
     "backend": {"sweeps", "trainer", "cli"},
+    "figures": {"sweeps", "trainer", "backend", "cli"},
     "": {"sweeps", "trainer", "backend", "cli"},  # what all rooms share stands below them
 }
 ENTRANCES = {"cli.py", "__main__.py", "doctor.py", "command_line.py"}
 
 
 def sources() -> list[Path]:
-    files = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    files = [path for room in (*ROOMS, "figures") for path in (ROOT / room).rglob("*.py")]
     return files + [path for path in ROOT.glob("*.py") if path.name not in ENTRANCES]
 
 
@@ -67,7 +68,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 def test_the_wheel_holds_every_module_and_data_file(wheel: set[str]) -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
     kept = [
-        name for name in listed if name.split("/")[0] in ROOMS or ("/" not in name and name.endswith((".py", ".typed")))
+        name
+        for name in listed
+        if name.split("/")[0] in (*ROOMS, "figures") or ("/" not in name and name.endswith((".py", ".typed")))
     ]
     assert [name for name in kept if f"sweepkit/{name}" not in wheel] == []
 
