@@ -162,7 +162,7 @@ HYPERBAND = mapping(
         "type": one_of("hyperband"),
         "min_iter": whole_from(1),
         "max_iter": whole_from(1),
-        "s": number_above(0),
+        "s": whole_from(1),
         "eta": number_above(1),
         "strict": boolean,
     },
@@ -220,7 +220,15 @@ def _early_terminate_rules(config: Mapping[str, Any]) -> None:
         return
     rule = config["early_terminate"]
     path: Place = ("early_terminate",)
-    if "min_iter" not in rule and not ("max_iter" in rule and "s" in rule):
+    if "max_iter" in rule:
+        if "s" not in rule:
+            raise Problem(
+                path, "`max_iter` needs `s`, how many times runs are judged until then", "add `s: 2`", key=True
+            )
+        if rule["max_iter"] < rule.get("eta", 3):
+            message = f"`max_iter` {rule['max_iter']} is less than eta, {rule.get('eta', 3)}, so no run is ever judged"
+            raise Problem((*path, "max_iter"), message, "raise it")
+    elif "min_iter" not in rule:
         raise Problem(path, "`early_terminate` needs `min_iter`, or `max_iter` and `s`", "add `min_iter: 3`", key=True)
     if "metric" not in config:
         raise Problem(path, "`early_terminate` needs a `metric` to compare runs by", "add `metric:`", key=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from sweepkit.distributions import DISTRIBUTIONS
 from sweepkit.errors import UsageError
-from sweepkit.sweeps import catalog, spec
+from sweepkit.sweeps import catalog, schema, spec
 
 GOOD = """\
 program: train.py
@@ -144,6 +146,8 @@ SLIPS = {
     "an unknown macro": ('command: ["${interpeter}"]\n' + GOOD, "1:11", "unknown macro", "${interpreter}"),
     "a mapping in the command": ("command: [{a: b}]\n" + GOOD, "1:11", "must be a text", "quotes"),
     "hyperband without steps": ("early_terminate: {type: hyperband}\n" + GOOD, "1:1", "`min_iter`", "min_iter: 3"),
+    "hyperband without s": ("early_terminate: {type: hyperband, max_iter: 9}\n" + GOOD, "1:1", "needs `s`", "s: 2"),
+    "a short hyperband": ("early_terminate: {type: hyperband, max_iter: 2, s: 1}\n" + GOOD, "1:46", "judged", ""),
     "hyperband with eta 1": ("early_terminate: {type: hyperband, min_iter: 1, eta: 1}\n" + GOOD, "1:54", "above 1", ""),
     "an unknown stopping rule": ("early_terminate: {type: median}\n" + GOOD, "1:25", "hyperband", ""),
     "custom without scheduler": (broken("bayes", "custom"), "2:9", "needs a `scheduler`", "bayes"),
@@ -391,3 +395,33 @@ def test_the_names_of_the_library_win_over_nothing_that_is_there() -> None:
     assert spec.load("quickstart").path == Path("quickstart")
     Path("quickstart").unlink()
     assert spec.load("quickstart").path == catalog.LIBRARY / "quickstart.yaml"
+
+
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "sweep-yaml.md").read_text()
+
+
+@pytest.mark.parametrize("example", re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+def test_the_examples_of_the_reference_are_sweeps(example: str) -> None:
+    assert load(example).warnings == ()
+
+
+def test_the_reference_names_every_key_macro_and_distribution() -> None:
+    keys = [
+        "name",
+        "description",
+        "project",
+        "entity",
+        "program",
+        "command",
+        "method",
+        "metric",
+        "metrics",
+        "parameters",
+    ]
+    keys += ["early_terminate", "run_cap", "controller", "scheduler", "job", "image_uri", "apiVersion", "kind"]
+    with pytest.raises(UsageError, match=f"a sweep may have {', '.join(keys)}"):
+        load("x: 1\n" + GOOD)
+    keys += ["goal", "target", "impute", "impute_while_running", "min_iter", "max_iter", "s", "eta", "strict"]
+    keys += [*DISTRIBUTIONS, *(f"${{{macro}}}" for macro in schema.MACROS)]
+    keys += ["value", "values", "probabilities", "min", "max", "q", "mu", "sigma", "a", "b"]
+    assert [key for key in keys if f"`{key}`" not in PAGE] == []
