@@ -29,10 +29,11 @@ import click
 
 from . import __version__, output
 from .command_line import Group, common, guarded, slot_options, spec_options
-from .errors import UsageError
+from .errors import SweepkitError, UsageError
 from .output import message
 
 if TYPE_CHECKING:
+    from .home import Server
     from .sweeps.backends import Backend
     from .sweeps.wandb_api import SweepRef, WandbApi
 
@@ -288,7 +289,7 @@ def serve(backend: str, format: str, stop: bool, port: int | None, browse: bool)
     if stop:
         message("stopped" if daemon.stop() else "it was not running")
         return
-    server = daemon.start(port)
+    server = _start(port)
     address = daemon.login_url("/")
     answer = {"url": server.url, "entity": server.entity, "pid": server.pid, "home": str(home()), "login": address}
     output.emit(answer, format, {"url": "serving at", "home": "data", "pid": "process", "login": "open"}, value="url")
@@ -341,13 +342,24 @@ def _setting(text: str) -> tuple[str, Any]:
 
 def _api(name: str) -> WandbApi:
     """The backend that was chosen, found or started, and said in a line."""
-    from .backend import daemon
     from .sweeps.backends import choose
     from .sweeps.wandb_api import WandbApi
 
-    backend = choose(name, daemon.start)
+    backend = choose(name, _start)
     message(f"backend: {backend.describe()}")
     return WandbApi(backend)
+
+
+def _start(port: int | None = None) -> Server:
+    """The embedded backend, which is started if it does not run."""
+    from .backend import daemon
+
+    try:
+        return daemon.start(port)
+    except SweepkitError as error:
+        from .doctor import cause
+
+        raise cause(error) from error
 
 
 def _sweep(backend: str, text: str) -> tuple[WandbApi, SweepRef]:

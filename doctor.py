@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 
-from .errors import SweepkitError
+from .errors import SweepkitError, UsageError
 from .home import home, make_home
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
@@ -29,6 +29,14 @@ class Check:
 def examine() -> list[Check]:
     """All checks, in order. No key appears in any of them."""
     return [check for examination in _EXAMINATIONS for check in _examined(examination)]
+
+
+def cause(error: SweepkitError) -> SweepkitError:
+    """Why the backend did not start: the data folder, if that cannot be written (nor could its log), else ``error``."""
+    if isinstance(error, UsageError):
+        return error
+    wrong = next((check for check in _examined(_data_folder) if check.state == "fail"), None)
+    return UsageError(f"the data folder cannot be used: {wrong.found}", wrong.mend) if wrong else error
 
 
 def _examined(examination: Callable[[], Iterator[Check]]) -> list[Check]:
