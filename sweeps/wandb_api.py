@@ -1,152 +1,34 @@
 """The one place that talks to a backend: W&B's GraphQL API, which W&B's servers and the embedded backend both speak.
 
-The documents are sweepkit's own and ask only for fields that the wandb client 0.31 asks for too
-(`wandb/sdk/internal/internal_api.py`, `wandb/apis/public`), so the real servers accept them.
+The documents are in ``wandb_queries.py``; what they bring becomes the records of ``wandb_records.py``.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import random
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlparse
+from urllib.parse import unquote, urlparse
 
 from ..errors import SweepkitError, Unreachable, UsageError
+from . import wandb_queries as queries
 from .backends import Backend
+from .wandb_records import Artifact, Run, Sweep, SweepRef, artifact_of, at, floats, only, run_of, to_yaml
+
+__all__ = ["Artifact", "NotFound", "Run", "Sweep", "SweepRef", "WandbApi"]
 
 if TYPE_CHECKING:
     import requests
 
 STATES = ("RUNNING", "PAUSED", "FINISHED", "CANCELED")
-HISTORY_PAGE = 1000  # steps a page; a step is at most one row, so a page with as many samples is never thinned out
-PAGES_A_REQUEST = 10
-
-_RUN = "name displayName state config summaryMetrics createdAt heartbeatAt sweepName tags"
-_SWEEP = "id name displayName state config runCount runCountExpected createdAt"
-
-_VIEWER = "query Viewer { viewer { id entity username } }"
-_PROJECTS = """query Projects($entity: String, $cursor: String) {
-  models(entityName: $entity, after: $cursor, first: 100) { pageInfo { endCursor hasNextPage } edges { node { name } } }
-}"""
-_FIND_SWEEP = f"""query GetSweep($entity: String, $project: String, $name: String!) {{
-  project(name: $project, entityName: $entity) {{ sweep(sweepName: $name) {{ {_SWEEP} }} }}
-}}"""
-_UPSERT_SWEEP = """mutation UpsertSweep($id: ID, $config: String, $state: String, $entity: String, $project: String) {
-  upsertSweep(input: {id: $id, config: $config, state: $state, entityName: $entity, projectName: $project}) {
-    sweep { name project { name entity { name } } }
-    configValidationWarnings
-  }
-}"""
-_SWEEP_RUNS = f"""query SweepRuns($entity: String!, $project: String!, $filters: JSONString, $cursor: String) {{
-  project(name: $project, entityName: $entity) {{
-    runs(filters: $filters, after: $cursor, first: 100, order: "+created_at") {{
-      pageInfo {{ endCursor hasNextPage }} edges {{ node {{ {_RUN} }} }}
-    }}
-  }}
-}}"""
-_FIND_RUN = f"""query GetRun($entity: String!, $project: String!, $name: String!) {{
-  project(name: $project, entityName: $entity) {{ run(name: $name) {{ {_RUN} }} }}
-}}"""
-_STOPPED = """query RunStopped($entity: String, $project: String, $name: String!) {
-  project(name: $project, entityName: $entity) { run(name: $name) { stopped } }
-}"""
-_LAST_STEP = """query LastStep($entity: String!, $project: String!, $name: String!) {
-  project(name: $project, entityName: $entity) { run(name: $name) { historyKeys } }
-}"""
-_AGENTS = """query SweepAgents($entity: String, $project: String, $name: String!) {
-  project(name: $project, entityName: $entity) { sweep(sweepName: $name) {
-    agents { edges { node { id name host state totalRuns createdAt heartbeatAt } } }
-  } }
-}"""
-_CREATE_AGENT = """mutation CreateAgent($host: String!, $project: String, $entity: String, $sweep: String!) {
-  createAgent(input: {host: $host, projectName: $project, entityName: $entity, sweep: $sweep}) { agent { id } }
-}"""
-_HEARTBEAT = """mutation Heartbeat($id: ID!, $metrics: JSONString, $runState: JSONString) {
-  agentHeartbeat(input: {id: $id, metrics: $metrics, runState: $runState}) { agent { id } commands }
-}"""
-_ARTIFACTS = """query RunArtifacts($entity: String!, $project: String!, $name: String!, $cursor: String) {
-  project(name: $project, entityName: $entity) { run(name: $name) { outputArtifacts(after: $cursor, first: 100) {
-    pageInfo { endCursor hasNextPage }
-    edges { node { id versionIndex artifactSequence { name } artifactType { name }
-                   aliases { alias artifactCollection { name } } } }
-  } } }
-}"""
 
 
 class NotFound(UsageError):
     """What was asked for does not exist on the backend (any more)."""
-
-
-@dataclass(frozen=True)
-class SweepRef:
-    """A sweep's place on a backend."""
-
-    entity: str
-    project: str
-    id: str
-
-    @property
-    def path(self) -> str:
-        return f"{self.entity}/{self.project}/{self.id}"
-
-    def url(self, backend: Backend) -> str:
-        """The address of the sweep's page."""
-        return f"{backend.web()}/{quote(self.entity)}/{quote(self.project)}/sweeps/{quote(self.id)}"
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A sweep as the backend knows it; ``expected`` is None where the search has no end of its own."""
-
-    ref: SweepRef
-    name: str
-    state: str
-    method: str
-    config: dict[str, Any]
-    run_count: int
-    expected: int | None
-    created_at: str
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run with its configuration as plain values. NaN and infinities in ``summary`` are floats."""
-
-    entity: str
-    project: str
-    id: str
-    name: str
-    state: str
-    config: dict[str, Any]
-    summary: dict[str, Any]
-    created_at: str
-    heartbeat_at: str | None
-    sweep: str | None
-    tags: tuple[str, ...] = ()
-
-    @property
-    def path(self) -> str:
-        return f"{self.entity}/{self.project}/{self.id}"
-
-    def url(self, backend: Backend) -> str:
-        """The address of the run's page."""
-        return f"{backend.web()}/{quote(self.entity)}/{quote(self.project)}/runs/{quote(self.id)}"
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A version of an artifact that a run logged; ``name`` is that of its collection, ``version`` is v0, v1, ..."""
-
-    name: str
-    type: str
-    version: str
-    aliases: tuple[str, ...]
 
 
 class WandbApi:
@@ -167,15 +49,15 @@ class WandbApi:
     @cached_property
     def entity(self) -> str:
         """The entity of the backend, or the default entity of the key's owner."""
-        return self.backend.entity or _at(self._ask(_VIEWER), "viewer", "entity") or self._no_entity()
+        return self.backend.entity or at(self._ask(queries.VIEWER), "viewer", "entity") or self._no_entity()
 
     def create_sweep(self, config: Mapping[str, Any], project: str, entity: str | None = None) -> SweepRef:
         """A new sweep from ``config``, which is sent as YAML text as W&B's own client does."""
         place: dict[str, Any] = {"entity": entity or self.entity, "project": project}
-        answer = self._ask(_UPSERT_SWEEP, once=True, config=_yaml(config), **place)
+        answer = self._ask(queries.UPSERT_SWEEP, once=True, config=to_yaml(config), **place)
         sweep = answer["upsertSweep"]["sweep"]
         home = sweep.get("project") or {}
-        return SweepRef(_at(home, "entity", "name") or place["entity"], home.get("name") or project, sweep["name"])
+        return SweepRef(at(home, "entity", "name") or place["entity"], home.get("name") or project, sweep["name"])
 
     def find_sweep(self, text: str) -> SweepRef:
         """The sweep that ``text`` names: an id, project/id, entity/project/id, or its address in the browser.
@@ -216,16 +98,16 @@ class WandbApi:
         node = self._sweep_node(ref)
         if node is None:
             raise NotFound(f"there is no sweep {ref.path} on {self._where}")
-        self._ask(_UPSERT_SWEEP, id=node["id"], state=state, entity=ref.entity, project=ref.project)
+        self._ask(queries.UPSERT_SWEEP, id=node["id"], state=state, entity=ref.entity, project=ref.project)
 
     def agents(self, ref: SweepRef) -> list[dict[str, Any]]:
         """The sweep's agents: id, name, host, state, totalRuns, createdAt, heartbeatAt."""
-        answer = self._ask(_AGENTS, entity=ref.entity, project=ref.project, name=ref.id)
-        return [edge["node"] for edge in _at(answer, "project", "sweep", "agents", "edges") or []]
+        answer = self._ask(queries.AGENTS, entity=ref.entity, project=ref.project, name=ref.id)
+        return [edge["node"] for edge in at(answer, "project", "sweep", "agents", "edges") or []]
 
     def create_agent(self, ref: SweepRef, host: str) -> str:
         """Register an agent; its id is what heartbeats are sent with."""
-        answer = self._ask(_CREATE_AGENT, host=host, entity=ref.entity, project=ref.project, sweep=ref.id)
+        answer = self._ask(queries.CREATE_AGENT, host=host, entity=ref.entity, project=ref.project, sweep=ref.id)
         return str(answer["createAgent"]["agent"]["id"])
 
     def heartbeat(self, agent_id: str, run_states: Mapping[str, bool]) -> list[dict[str, Any]]:
@@ -233,8 +115,8 @@ class WandbApi:
 
         Raises NotFound when the sweep was deleted.
         """
-        answer = self._ask(_HEARTBEAT, id=agent_id, metrics="{}", runState=json.dumps(dict(run_states)))
-        return list(json.loads(_at(answer, "agentHeartbeat", "commands") or "[]"))
+        answer = self._ask(queries.HEARTBEAT, id=agent_id, metrics="{}", runState=json.dumps(dict(run_states)))
+        return list(json.loads(at(answer, "agentHeartbeat", "commands") or "[]"))
 
     # Runs
 
@@ -242,8 +124,8 @@ class WandbApi:
         """All runs of a sweep, in order of creation."""
         filters = json.dumps({"$and": [{"sweep": ref.id}]})
         place: dict[str, Any] = {"entity": ref.entity, "project": ref.project}
-        nodes = self._pages(_SWEEP_RUNS, ("project", "runs"), filters=filters, **place)
-        return [_run(node, **place) for node in nodes]
+        nodes = self._pages(queries.SWEEP_RUNS, ("project", "runs"), filters=filters, **place)
+        return [run_of(node, **place) for node in nodes]
 
     def run(self, text: str) -> Run:
         """The run that ``text`` names, in the same ways as a sweep. Raises NotFound."""
@@ -251,9 +133,9 @@ class WandbApi:
         looked = []
         for candidate in self._candidates(entity, project):
             looked.append(candidate)
-            answer = self._find(_FIND_RUN, entity=entity, project=candidate, name=name)
-            if node := _at(answer, "project", "run"):
-                return _run(node, entity, candidate)
+            answer = self._find(queries.FIND_RUN, entity=entity, project=candidate, name=name)
+            if node := at(answer, "project", "run"):
+                return run_of(node, entity, candidate)
         raise NotFound(
             f"there is no run {text!r} on {self._where}",
             f"looked in {_places(entity, looked)}; name it as entity/project/id",
@@ -266,25 +148,26 @@ class WandbApi:
         dotted. NaN and infinities, which JSON spells as texts, are floats.
         """
         place: dict[str, Any] = {"entity": run.entity, "project": run.project, "name": run.id}
-        last = _at(self._ask(_LAST_STEP, **place), "project", "run", "historyKeys", "lastStep")
-        starts = list(range(0, int(-1 if last is None else last) + 1, HISTORY_PAGE))
+        last = at(self._ask(queries.LAST_STEP, **place), "project", "run", "historyKeys", "lastStep")
+        starts = list(range(0, int(-1 if last is None else last) + 1, queries.HISTORY_PAGE))
         rows: list[dict[str, Any]] = []
-        for first in range(0, len(starts), PAGES_A_REQUEST):
-            document = _history_document(starts[first : first + PAGES_A_REQUEST])
-            pages = _at(self._ask(document, **place), "project", "run") or {}
-            rows += [_floats(json.loads(line)) for page in pages.values() for line in page or []]
+        for first in range(0, len(starts), queries.PAGES_A_REQUEST):
+            document = queries.history_document(starts[first : first + queries.PAGES_A_REQUEST])
+            pages = at(self._ask(document, **place), "project", "run") or {}
+            rows += [floats(json.loads(line)) for page in pages.values() for line in page or []]
         rows.sort(key=lambda row: row.get("_step", 0))
-        return rows if not keys else [kept for row in rows if (kept := _only(row, keys)) is not None]
+        return rows if not keys else [kept for row in rows if (kept := only(row, keys)) is not None]
 
     def was_stopped(self, ref: SweepRef, run_id: str) -> bool:
         """Whether the backend has asked this run of the sweep to stop (by early termination, or by a person)."""
-        answer = self._find(_STOPPED, entity=ref.entity, project=ref.project, name=run_id)
-        return bool(_at(answer, "project", "run", "stopped"))
+        answer = self._find(queries.STOPPED, entity=ref.entity, project=ref.project, name=run_id)
+        return bool(at(answer, "project", "run", "stopped"))
 
     def artifacts(self, run: Run) -> list[Artifact]:
         """What ``run`` logged."""
         place: dict[str, Any] = {"entity": run.entity, "project": run.project, "name": run.id}
-        return [_artifact(node) for node in self._pages(_ARTIFACTS, ("project", "run", "outputArtifacts"), **place)]
+        nodes = self._pages(queries.ARTIFACTS, ("project", "run", "outputArtifacts"), **place)
+        return [artifact_of(node) for node in nodes]
 
     # Finding
 
@@ -306,13 +189,13 @@ class WandbApi:
         first = os.environ.get("WANDB_PROJECT")
         if first:
             yield first
-        for node in self._pages(_PROJECTS, ("models",), entity=entity):
+        for node in self._pages(queries.PROJECTS, ("models",), entity=entity):
             if node["name"] != first:
                 yield str(node["name"])
 
     def _sweep_node(self, ref: SweepRef) -> dict[str, Any] | None:
-        answer = self._find(_FIND_SWEEP, entity=ref.entity, project=ref.project, name=ref.id)
-        return _at(answer, "project", "sweep")
+        answer = self._find(queries.FIND_SWEEP, entity=ref.entity, project=ref.project, name=ref.id)
+        return at(answer, "project", "sweep")
 
     def _find(self, document: str, **variables: Any) -> dict[str, Any]:
         """Like ``_ask``; what is not there is an empty answer, whether the server says null or 404."""
@@ -324,9 +207,9 @@ class WandbApi:
     def _pages(self, document: str, path: tuple[str, ...], **variables: Any) -> Iterator[dict[str, Any]]:
         cursor = None
         while True:
-            page = _at(self._ask(document, cursor=cursor, **variables), *path) or {}
+            page = at(self._ask(document, cursor=cursor, **variables), *path) or {}
             yield from (edge["node"] for edge in page.get("edges") or [])
-            if not _at(page, "pageInfo", "hasNextPage"):
+            if not at(page, "pageInfo", "hasNextPage"):
                 return
             cursor = page["pageInfo"]["endCursor"]
 
@@ -385,7 +268,7 @@ class WandbApi:
 
     def _refused(self, status: int, errors: list[Any]) -> SweepkitError:
         text = "; ".join(str(error.get("message", error) if isinstance(error, dict) else error) for error in errors)
-        statuses = [_at(error, "extensions", "status") for error in errors if isinstance(error, dict)]
+        statuses = [at(error, "extensions", "status") for error in errors if isinstance(error, dict)]
         if status == 404 or 404 in statuses:
             return NotFound(f"{self.backend.url} does not know it: {text or 'HTTP 404'}")
         return SweepkitError(f"{self.backend.url} refused the request: {text or f'HTTP {status}'}")
@@ -401,13 +284,6 @@ class WandbApi:
         else:
             hint = "check the network and WANDB_BASE_URL, or work without W&B: --backend embedded"
         return Unreachable(f"the backend at {self.backend.url} is out of reach: {problem}", hint)
-
-
-def _at(value: Any, *path: str) -> Any:
-    """The value at ``path``, or None where anything on the way is missing or null."""
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
 
 
 def _places(entity: str, projects: list[str]) -> str:
@@ -426,73 +302,3 @@ def _reason(error: Exception) -> str:
         if found in text:
             return said
     return f"the connection broke ({type(error).__name__})"
-
-
-def _yaml(config: Mapping[str, Any]) -> str:
-    """``config`` as YAML that every version of YAML reads alike: a text that might be a number ("008") is quoted."""
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        pass
-
-    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        style = "'" if value[:1] in "0123456789+-." and value[:1] else None
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-    Dumper.add_representer(str, text)
-    return yaml.dump(json.loads(json.dumps(config)), Dumper=Dumper, sort_keys=False, allow_unicode=True)
-
-
-def _json(text: Any) -> dict[str, Any]:
-    return dict(json.loads(text or "{}", strict=False)) if isinstance(text, str) else dict(text or {})
-
-
-def _run(node: Mapping[str, Any], entity: str, project: str) -> Run:
-    return Run(
-        entity, project, node["name"], node.get("displayName") or node["name"], str(node["state"]).lower(),
-        plain_config(_json(node.get("config"))), _floats(_json(node.get("summaryMetrics"))),
-        str(node.get("createdAt") or ""), node.get("heartbeatAt"), node.get("sweepName"), tuple(node.get("tags") or ()),
-    )  # fmt: skip
-
-
-def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """W&B's ``{"lr": {"value": 0.1, "desc": null}, "_wandb": ...}`` as ``{"lr": 0.1}``."""
-    kept = {name: entry for name, entry in config.items() if name not in ("_wandb", "wandb_version")}
-    return {n: _floats(e["value"]) if isinstance(e, Mapping) and "value" in e else _floats(e) for n, e in kept.items()}
-
-
-_SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-
-
-def _floats(value: Any) -> Any:
-    """``value`` with W&B's spellings of what JSON cannot write turned into floats, at every depth."""
-    if isinstance(value, str):
-        return _SPELLED.get(value, value)
-    if isinstance(value, Mapping):
-        return {name: _floats(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_floats(inner) for inner in value]
-    return value
-
-
-def _history_document(starts: list[int]) -> str:
-    """Several pages of a run's history in one request, each under its own name. W&B's ``maxStep`` is exclusive."""
-    pages = (f"p{s}: history(minStep: {s}, maxStep: {s + HISTORY_PAGE}, samples: {HISTORY_PAGE})" for s in starts)
-    return f"""query HistoryPages($entity: String!, $project: String!, $name: String!) {{
-  project(name: $project, entityName: $entity) {{ run(name: $name) {{ {" ".join(pages)} }} }}
-}}"""
-
-
-def _only(row: Mapping[str, Any], keys: list[str]) -> dict[str, Any] | None:
-    """``row`` reduced to ``keys`` and its step; None when it does not hold all of them."""
-    found = {key: row[key] if key in row else _at(row, *key.split(".")) for key in keys}
-    if any(value is None for value in found.values()):
-        return None
-    return {"_step": row.get("_step"), **found}
-
-
-def _artifact(node: Mapping[str, Any]) -> Artifact:
-    name = _at(node, "artifactSequence", "name")
-    own = [each for each in node.get("aliases") or [] if _at(each, "artifactCollection", "name") in (name, None)]
-    aliases = tuple(each["alias"] for each in own)
-    return Artifact(str(name), str(_at(node, "artifactType", "name")), f"v{node['versionIndex']}", aliases)

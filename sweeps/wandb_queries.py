@@ -1,0 +1,68 @@
+"""The GraphQL documents that sweepkit sends: its own, of fields that the wandb client 0.31 asks for too.
+
+So the real servers accept them as they stand (see `internal_api.py`, `apis/public` and `core/api/graphql` there).
+"""
+
+from __future__ import annotations
+
+HISTORY_PAGE = 1000  # steps a page; a step is at most one row, so a page with as many samples is never thinned out
+PAGES_A_REQUEST = 10
+
+_RUN = "name displayName state config summaryMetrics createdAt heartbeatAt sweepName tags"
+_SWEEP = "id name displayName state config runCount runCountExpected createdAt"
+
+VIEWER = "query Viewer { viewer { id entity username } }"
+PROJECTS = """query Projects($entity: String, $cursor: String) {
+  models(entityName: $entity, after: $cursor, first: 100) { pageInfo { endCursor hasNextPage } edges { node { name } } }
+}"""
+FIND_SWEEP = f"""query GetSweep($entity: String, $project: String, $name: String!) {{
+  project(name: $project, entityName: $entity) {{ sweep(sweepName: $name) {{ {_SWEEP} }} }}
+}}"""
+UPSERT_SWEEP = """mutation UpsertSweep($id: ID, $config: String, $state: String, $entity: String, $project: String) {
+  upsertSweep(input: {id: $id, config: $config, state: $state, entityName: $entity, projectName: $project}) {
+    sweep { name project { name entity { name } } }
+    configValidationWarnings
+  }
+}"""
+SWEEP_RUNS = f"""query SweepRuns($entity: String!, $project: String!, $filters: JSONString, $cursor: String) {{
+  project(name: $project, entityName: $entity) {{
+    runs(filters: $filters, after: $cursor, first: 100, order: "+created_at") {{
+      pageInfo {{ endCursor hasNextPage }} edges {{ node {{ {_RUN} }} }}
+    }}
+  }}
+}}"""
+FIND_RUN = f"""query GetRun($entity: String!, $project: String!, $name: String!) {{
+  project(name: $project, entityName: $entity) {{ run(name: $name) {{ {_RUN} }} }}
+}}"""
+STOPPED = """query RunStopped($entity: String, $project: String, $name: String!) {
+  project(name: $project, entityName: $entity) { run(name: $name) { stopped } }
+}"""
+LAST_STEP = """query LastStep($entity: String!, $project: String!, $name: String!) {
+  project(name: $project, entityName: $entity) { run(name: $name) { historyKeys } }
+}"""
+AGENTS = """query SweepAgents($entity: String, $project: String, $name: String!) {
+  project(name: $project, entityName: $entity) { sweep(sweepName: $name) {
+    agents { edges { node { id name host state totalRuns createdAt heartbeatAt } } }
+  } }
+}"""
+CREATE_AGENT = """mutation CreateAgent($host: String!, $project: String, $entity: String, $sweep: String!) {
+  createAgent(input: {host: $host, projectName: $project, entityName: $entity, sweep: $sweep}) { agent { id } }
+}"""
+HEARTBEAT = """mutation Heartbeat($id: ID!, $metrics: JSONString, $runState: JSONString) {
+  agentHeartbeat(input: {id: $id, metrics: $metrics, runState: $runState}) { agent { id } commands }
+}"""
+ARTIFACTS = """query RunArtifacts($entity: String!, $project: String!, $name: String!, $cursor: String) {
+  project(name: $project, entityName: $entity) { run(name: $name) { outputArtifacts(after: $cursor, first: 100) {
+    pageInfo { endCursor hasNextPage }
+    edges { node { id versionIndex artifactSequence { name } artifactType { name }
+                   aliases { alias artifactCollection { name } } } }
+  } } }
+}"""
+
+
+def history_document(starts: list[int]) -> str:
+    """Several pages of a run's history in one request, each under its own name. W&B's ``maxStep`` is exclusive."""
+    pages = (f"p{s}: history(minStep: {s}, maxStep: {s + HISTORY_PAGE}, samples: {HISTORY_PAGE})" for s in starts)
+    return f"""query HistoryPages($entity: String!, $project: String!, $name: String!) {{
+  project(name: $project, entityName: $entity) {{ run(name: $name) {{ {" ".join(pages)} }} }}
+}}"""
