@@ -169,14 +169,22 @@ class Worker(threading.Thread):
     def _obey(self, command: Mapping[str, Any]) -> None:
         kind = command.get("type")
         if kind in ("run", "resume") and self.trial is None:
-            self.trial = start(self.crew.config, command, self.crew.ref, self.slot, self.crew.backend)
-            self.crew.view.started(self.trial)
+            self._start(command)
         elif kind == "stop" and self.trial and command.get("run_id") == self.trial.run_id:
             self.trial.terminate()
         elif kind == "exit":
             self._over = True
             if self.trial:
                 self.trial.terminate()
+
+    def _start(self, command: Mapping[str, Any]) -> None:
+        try:
+            self.trial = start(self.crew.config, command, self.crew.ref, self.slot, self.crew.backend)
+        except OSError as error:
+            what = f"{error.strerror or error} ({error.filename or 'no file'})"
+            hint = "make room there, or choose another data folder with SWEEPKIT_HOME"
+            raise SweepkitError(f"a trial cannot be started on {self.slot.label}: {what}", hint) from error
+        self.crew.view.started(self.trial)
 
     def _wait(self) -> None:
         """Until the trial ends, the next heartbeat is due, or, for an idle slot, something has changed."""

@@ -140,6 +140,15 @@ def test_a_trial_that_records_nothing_has_failed(desk: Desk) -> None:
     assert "the program must call wandb.init()" in words
 
 
+def test_a_folder_for_output_that_cannot_be_made_is_told(desk: Desk, server: Any) -> None:
+    ref = desk.sweep(GOOD)
+    (server.home / "trials").mkdir(exist_ok=True)
+    (server.home / "trials" / ref.id).touch()  # a file stands where the sweep's folder would be
+    code, _, words = desk.outcome(desk.agents(ref, "--cpu-slots", "1"))
+    assert code == 1 and "error: a trial cannot be started on cpu:0: File exists" in words
+    assert "SWEEPKIT_HOME" in words and "Traceback" not in words
+
+
 def test_one_press_lets_running_trials_finish(desk: Desk) -> None:
     process = desk.agents(desk.sweep(SLOW), "--cpu-slots", "2")
     until(desk.there("*.ready", 2))
@@ -227,7 +236,7 @@ def own_backend(home: Path, port: str = "0") -> subprocess.Popen[bytes]:
 
 def test_a_terminal_shows_a_live_table_that_leaves_nothing_behind(desk: Desk) -> None:
     terminal, inside = pty.openpty()
-    process = desk.agents(desk.sweep(GOOD), "--cpu-slots", "1", stderr=inside)
+    process = desk.agents(desk.sweep(GOOD), "--cpu-slots", "1", "--count", "1", stderr=inside)
     os.close(inside)
     seen = b""
     while process.poll() is None or select.select([terminal], [], [], 0)[0]:
@@ -238,5 +247,5 @@ def test_a_terminal_shows_a_live_table_that_leaves_nothing_behind(desk: Desk) ->
                 break
     text = seen.decode()
     assert process.wait() == 0
-    assert "lr=0.1" in text and "0/3 trials" in text and "slot" in text and "best  score=" in text
-    assert text.rstrip().splitlines()[-1].endswith("trials: 3 finished")
+    assert "lr=0." in text and "0/1 trials" in text and "slot" in text and "best  score=" in text
+    assert text.rstrip().splitlines()[-1].endswith("trials: 1 finished")
