@@ -7,7 +7,7 @@ import math
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "yaml", "value")
 
 Record = Mapping[str, Any]
+
+SHORT = 12  # characters; what is shorter is never broken
 
 
 def emit(
@@ -69,10 +71,12 @@ def table(rows: Sequence[Record], columns: Mapping[str, str]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for field, heading in columns.items():
-        numbers = all(_is_number(row.get(field)) or row.get(field) is None for row in rows)
-        grid.add_column(Text(printable(heading)), justify="right" if numbers and rows else "left", overflow="fold")
+        numbers = bool(rows) and all(_is_number(row.get(field)) or row.get(field) is None for row in rows)
+        side: Literal["left", "right"] = "right" if numbers else "left"
+        whole = numbers or all(len(cell(row.get(field))) <= SHORT for row in rows)
+        grid.add_column(Text(printable(heading)), justify=side, overflow="fold", no_wrap=whole)
     for row in rows:
         grid.add_row(*(Text(cell(row.get(field))) for field in columns))
     return grid

@@ -63,17 +63,17 @@ class Comparison:
         return [row.record(row.run.url(api.backend)) for row in self.rows]
 
     def columns(self) -> dict[str, str]:
-        """What a terminal shows of ``shown``."""
+        """What a terminal shows of ``shown``: no names, which mostly repeat the parameters and need the width."""
         parameters = {f"parameters.{name}": name for name in self.parameters}
         ends = {"runtime": "runtime", "state": "state"}
-        return {"rank": "#", "name": "run", "value": self.metric.name, "step": "step", **parameters, **ends}
+        return {"rank": "#", "id": "run", "value": self.metric.name, "step": "step", **parameters, **ends}
 
     def shown(self, api: WandbApi) -> list[dict[str, Any]]:
         """The rows, flat, as a person reads them."""
         return [
             {
                 **record,
-                **{f"parameters.{name}": record["parameters"].get(name) for name in self.parameters},
+                **{f"parameters.{name}": _short(record["parameters"].get(name)) for name in self.parameters},
                 "runtime": None if record["runtime"] is None else duration(record["runtime"]),
             }
             for record in self.records(api)
@@ -183,6 +183,11 @@ def _seconds(run: Run, history: Sequence[dict[str, Any]], metric: Metric) -> flo
         return max(0.0, (ends[1] - ends[0]).total_seconds())
     except (ValueError, TypeError):
         return None
+
+
+def _short(value: Any) -> Any:
+    """A number with 4 significant digits; more would not fit on a terminal beside the others."""
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _page_row(api: WandbApi, row: Row) -> dict[str, Any]:

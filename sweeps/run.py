@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import SweepkitError, UsageError
+from ..errors import SweepkitError
 from ..home import make_home
 from ..output import message
 from . import best as choosing
@@ -149,7 +149,7 @@ def _attempt(result: Result, step: Callable[[], T]) -> T | None:
     except KeyboardInterrupt:
         result.interrupted = True
     except SweepkitError as error:
-        if not (result.interrupted and isinstance(error, UsageError)):
+        if not result.interrupted or error.exit_code == 3:  # whoever interrupts knows that things are missing
             message(f"error: {error.message}" + (f"\n  {error.hint}" if error.hint else ""))
             result.problems.append(error)
     return None

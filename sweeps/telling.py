@@ -44,7 +44,9 @@ def next_commands(result: Result) -> list[str]:
     """What the user will most likely want to type now."""
     if result.interrupted or not result.comparison:
         return [f"sweepkit agents {result.ref.id}     # go on with the sweep", f"sweepkit status {result.ref.id}"]
-    if result.best and not result.promotion:
+    if not result.best:
+        return [f"sweepkit status {result.ref.id}", f"sweepkit compare {result.ref.id}"]
+    if not result.promotion:
         return [f"sweepkit promote {result.ref.id}", f"sweepkit compare {result.ref.id}"]
     return [f"sweepkit compare {result.ref.id} --html comparison.html", "sweepkit list"]
 
