@@ -17,7 +17,7 @@ FORMATS = ("table", "json", "yaml", "value")
 
 Record = Mapping[str, Any]
 
-SHORT = 12  # characters; what is shorter is never broken
+SHORT = 12  # characters; what is shorter is broken last
 
 
 def emit(
@@ -75,8 +75,9 @@ def table(rows: Sequence[Record], columns: Mapping[str, str]) -> Table:
     for field, heading in columns.items():
         numbers = bool(rows) and all(_is_number(row.get(field)) or row.get(field) is None for row in rows)
         side: Literal["left", "right"] = "right" if numbers else "left"
-        whole = numbers or all(len(cell(row.get(field))) <= SHORT for row in rows)
-        grid.add_column(Text(printable(heading)), justify=side, overflow="fold", no_wrap=whole)
+        widest = max((len(cell(row.get(field))) for row in rows), default=0)
+        whole = widest if widest <= SHORT else None  # where room is short, long texts are broken first
+        grid.add_column(Text(printable(heading)), justify=side, overflow="fold", min_width=whole)
     for row in rows:
         grid.add_row(*(Text(cell(row.get(field))) for field in columns))
     return grid

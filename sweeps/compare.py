@@ -66,7 +66,7 @@ class Comparison:
         """What a terminal shows of ``shown``: no names, which mostly repeat the parameters and need the width."""
         parameters = {f"parameters.{name}": name for name in self.parameters}
         ends = {"runtime": "runtime", "state": "state"}
-        return {"rank": "#", "id": "run", "value": self.metric.name, "step": "step", **parameters, **ends}
+        return {"rank": "#", "id": "run", "value": self.metric.name, **parameters, **ends}
 
     def shown(self, api: WandbApi) -> list[dict[str, Any]]:
         """The rows, flat, as a person reads them."""
