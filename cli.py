@@ -27,13 +27,13 @@ if __name__ == "__main__" and not __package__:  # `python cli.py` in a clone: th
 
 import click
 
-from . import __version__, output
+from . import __version__, backend_commands, output
+from .backend_commands import start_backend
 from .command_line import Group, common, guarded, slot_options, spec_options
-from .errors import SweepkitError, UsageError
+from .errors import UsageError
 from .output import message
 
 if TYPE_CHECKING:
-    from .home import Server
     from .sweeps.backends import Backend
     from .sweeps.wandb_api import SweepRef, WandbApi
 
@@ -274,27 +274,8 @@ def compare(sweep_id: str, backend: str, format: str, html: Path | None) -> None
         message(f"wrote {comparing.write_page(api, comparison, html)}")
 
 
-@cli.command()
-@common
-@click.option("--stop", is_flag=True, help="End the embedded backend.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Its port; by default that of last time.")
-@click.option("--open", "browse", is_flag=True, help="Open its pages in the browser.")
-def serve(backend: str, format: str, stop: bool, port: int | None, browse: bool) -> None:
-    """Start the embedded backend, or stop it; its data stays."""
-    from .backend import daemon
-    from .home import home
-
-    if backend == "wandb":
-        raise UsageError("`serve` starts the embedded backend; W&B's servers need no starting", "leave --backend out")
-    if stop:
-        message("stopped" if daemon.stop() else "it was not running")
-        return
-    server = _start(port)
-    address = daemon.login_url("/")
-    answer = {"url": server.url, "entity": server.entity, "pid": server.pid, "home": str(home()), "login": address}
-    output.emit(answer, format, {"url": "serving at", "home": "data", "pid": "process", "login": "open"}, value="url")
-    if browse:
-        click.launch(address)
+for _command in backend_commands.COMMANDS:
+    cli.add_command(_command)
 
 
 @cli.command()
@@ -345,21 +326,9 @@ def _api(name: str) -> WandbApi:
     from .sweeps.backends import choose
     from .sweeps.wandb_api import WandbApi
 
-    backend = choose(name, _start)
+    backend = choose(name, start_backend)
     message(f"backend: {backend.describe()}")
     return WandbApi(backend)
-
-
-def _start(port: int | None = None) -> Server:
-    """The embedded backend, which is started if it does not run."""
-    from .backend import daemon
-
-    try:
-        return daemon.start(port)
-    except SweepkitError as error:
-        from .doctor import cause
-
-        raise cause(error) from error
 
 
 def _sweep(backend: str, text: str) -> tuple[WandbApi, SweepRef]:

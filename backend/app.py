@@ -20,6 +20,7 @@ from starlette.routing import Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from . import access, artifact_files, clock, filestream, limits, login, serve_graphql, transfer
+from .admin import routes as admin
 from .graphql import schema
 from .storage import runs
 from .storage.blobs import Blobs
@@ -53,6 +54,7 @@ def _routes() -> list[Route | Mount]:
         *transfer.routes,
         *artifact_files.routes,
         *login.routes,
+        *admin.routes,
         Mount("/", app=_Pages()),
     ]
 

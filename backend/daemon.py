@@ -1,4 +1,4 @@
-"""The backend in the background: find the one that runs, start it, stop it. What commands use; it imports no server."""
+"""The backend in the background, as commands use it: find, start, stop, administer. No server is imported here."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import requests
 
 from .. import home
-from ..errors import SweepkitError, UsageError
+from ..errors import SweepkitError, Unreachable, UsageError
 from ..home import Server, make_home, read_server
 from .tokens import Signer, secret_at
 
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 _ANSWER_SECONDS = 5.0
+_ADMIN_SECONDS = 600.0  # a backup of a large store takes its time; a dead backend is noticed at once
 _TAIL_LINES = 15
 
 
@@ -107,6 +109,27 @@ def login_url(path: str = "/") -> str:
         raise SweepkitError("no backend is running", "start it with `sweepkit serve`")
     token = Signer(secret_at(home.home() / "secret")).login_token()
     return f"{running.url}/login?token={token}&next={quote(path, safe='/')}"
+
+
+def administer(server: Server, method: str, path: str, **options: Any) -> requests.Response:
+    """One request to ``/admin/<path>`` with the owner's key; ``options`` as for ``requests``.
+
+    Raises UsageError where the backend refuses what was asked (400, 404, 409), Unreachable where it does not answer,
+    SweepkitError for every other failure; each with the backend's own words.
+    """
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # neither a proxy nor a netrc stands between us and loopback
+            url = f"{server.url}/admin/{path}"
+            answer = session.request(method, url, auth=("api", server.key), timeout=_ADMIN_SECONDS, **options)
+    except requests.RequestException as error:
+        raise Unreachable(
+            f"the backend at {server.url} does not answer: {error}", "start it: sweepkit serve"
+        ) from error
+    if answer.status_code < 400:
+        return answer
+    kind = UsageError if answer.status_code in {400, 404, 409} else SweepkitError
+    raise kind(_said(answer))
 
 
 def log_file() -> Path:
@@ -199,3 +222,10 @@ def _holds_folder(folder: Path) -> bool:
         return True
     except OSError:
         return False
+
+
+def _said(answer: requests.Response) -> str:
+    try:
+        return str(answer.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"the backend answered {answer.status_code}: {answer.text[:200]}"
