@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 
 from . import output
-from .command_line import common
+from .command_line import Group, common
 from .errors import SweepkitError, UsageError
 from .output import message
 
@@ -50,4 +52,75 @@ def serve(backend: str, format: str, stop: bool, port: int | None, browse: bool)
         click.launch(address)
 
 
-COMMANDS: list[click.Command] = [serve]
+@click.group(cls=Group, invoke_without_command=True)
+@click.pass_context
+def user(context: click.Context) -> None:
+    """The people who may use the embedded backend."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@user.command("add")
+@common
+@click.argument("name")
+@click.option("--key", help="The key, of at least 40 characters; a random one when not given. - reads it from stdin.")
+@click.option("--admin", is_flag=True, help="An administrator: may change everything, and add and remove users.")
+def add_user(backend: str, format: str, name: str, key: str | None, admin: bool) -> None:
+    """Let a person in: a key, shown this once, and an entity."""
+    answer = _administer(backend, "POST", "users", json={"name": name, "key": _key(key), "admin": admin})
+    if not answer["new"]:
+        message(f"{name} is there already, with this key")
+    _tell_key(answer, format)
+
+
+@user.command("key")
+@common
+@click.argument("name")
+@click.option("--key", help="The new key; a random one when not given. - reads it from stdin.")
+def change_key(backend: str, format: str, name: str, key: str | None) -> None:
+    """Give a user a new key; the old one stops working."""
+    _tell_key(_administer(backend, "POST", f"users/{quote(name, safe='')}/key", json={"key": _key(key)}), format)
+
+
+@user.command("list")
+@common
+def list_users(backend: str, format: str) -> None:
+    """The users, their roles and how many projects they have."""
+    found = _administer(backend, "GET", "users")["users"]
+    output.emit(
+        found, format, {"name": "user", "role": "role", "projects": "projects", "created_at": "since"}, value="name"
+    )
+
+
+@user.command("remove")
+@common
+@click.argument("name")
+def remove_user(backend: str, format: str, name: str) -> None:
+    """Let a person in no longer; the projects stay."""
+    answer = _administer(backend, "DELETE", f"users/{quote(name, safe='')}")
+    record = {"name": answer["name"], "projects": answer["projects"]}
+    output.emit(record, format, {"name": "removed", "projects": "projects left"}, value="name")
+    message(f"the key of {name} has stopped working; what lies in {name}/ stays, and is the administrators' to change")
+
+
+def _administer(backend: str, method: str, path: str, **options: Any) -> dict[str, Any]:
+    """What the embedded backend, started if need be, answers to an administrator; with its ``url``."""
+    from .backend import daemon
+
+    if backend == "wandb":
+        raise UsageError("the users of W&B's servers are looked after there", "leave --backend out")
+    server = start_backend()
+    return {**daemon.administer(server, method, path, **options).json(), "url": server.url}
+
+
+def _key(given: str | None) -> str | None:
+    return sys.stdin.readline().strip() if given == "-" else given
+
+
+def _tell_key(answer: dict[str, Any], format: str) -> None:
+    record = {"name": answer["name"], "key": answer["key"], "url": answer["url"]}
+    output.emit(record, format, {"name": "user", "url": "WANDB_BASE_URL", "key": "WANDB_API_KEY"}, value="key")
+    message("the key is not shown again; it opens the pages too")
+
+
+COMMANDS: list[click.Command] = [serve, user]

@@ -32,7 +32,7 @@ class Group(click.Group):
         if name in self.commands or name.startswith("-"):
             return super().resolve_command(context, args)
         near = get_close_matches(name, self.commands, n=1, cutoff=0.5)
-        hint = f"did you mean `sweepkit {near[0]}`?" if near else f"commands: {', '.join(self.commands)}"
+        hint = f"did you mean `{context.command_path} {near[0]}`?" if near else f"commands: {', '.join(self.commands)}"
         raise UsageError(f"there is no command {name!r}", hint)
 
 

@@ -22,7 +22,7 @@ from .graphql.context import User
 from .login import PAGE_POLICY, welcome
 from .storage import users
 from .storage.database import Database
-from .tokens import Signer
+from .tokens import Signer, token_user
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -110,8 +110,8 @@ class Access:
 
     async def _user(self, scope: Scope, headers: Headers) -> User | None:
         cookie = HTTPConnection(scope).cookies.get(self._signer.cookie)
-        if cookie and self._signer.session_holds(cookie):
-            return await run_in_threadpool(self._owner)
+        if cookie and (user := await run_in_threadpool(self._by_cookie, cookie)) is not None:
+            return user
         if "cookie" in headers or any(name.startswith("sec-fetch-") for name in headers):
             return None  # a browser: its Basic credentials would be sent for whatever page asks
         key = _basic_key(headers.get("authorization", ""))
@@ -120,8 +120,10 @@ class Access:
     def _by_key(self, key: str) -> User | None:
         return _as_user(users.by_key(self._database.read(), key))
 
-    def _owner(self) -> User | None:
-        return _as_user(users.owner(self._database.read()))
+    def _by_cookie(self, cookie: str) -> User | None:
+        name = token_user(cookie)
+        row = None if name is None else users.by_name(self._database.read(), name)
+        return _as_user(row) if row is not None and self._signer.session_holds(cookie, row["key_digest"]) else None
 
 
 def _as_user(row: object) -> User | None:

@@ -107,7 +107,7 @@ def login_url(path: str = "/") -> str:
     running = find()
     if running is None:
         raise SweepkitError("no backend is running", "start it with `sweepkit serve`")
-    token = Signer(secret_at(home.home() / "secret")).login_token()
+    token = Signer(secret_at(home.home() / "secret")).login_token(running.entity)
     return f"{running.url}/login?token={token}&next={quote(path, safe='/')}"
 
 
@@ -115,7 +115,7 @@ def administer(server: Server, method: str, path: str, **options: Any) -> reques
     """One request to ``/admin/<path>`` with the owner's key; ``options`` as for ``requests``.
 
     Raises UsageError where the backend refuses what was asked (400, 404, 409), Unreachable where it does not answer,
-    SweepkitError for every other failure; each with the backend's own words.
+    SweepkitError for every other failure; each with the backend's own words (``error`` and ``hint`` of its answer).
     """
     try:
         with requests.Session() as session:
@@ -129,7 +129,7 @@ def administer(server: Server, method: str, path: str, **options: Any) -> reques
     if answer.status_code < 400:
         return answer
     kind = UsageError if answer.status_code in {400, 404, 409} else SweepkitError
-    raise kind(_said(answer))
+    raise kind(*_said(answer))
 
 
 def log_file() -> Path:
@@ -224,8 +224,9 @@ def _holds_folder(folder: Path) -> bool:
         return False
 
 
-def _said(answer: requests.Response) -> str:
+def _said(answer: requests.Response) -> tuple[str, str | None]:
     try:
-        return str(answer.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        return f"the backend answered {answer.status_code}: {answer.text[:200]}"
+        said = answer.json()
+        return str(said["error"]), said.get("hint")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"the backend answered {answer.status_code}: {answer.text[:200]}", None

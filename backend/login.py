@@ -7,6 +7,7 @@ redirect: after a redirect that another page caused, the browser would hold a St
 from __future__ import annotations
 
 import html
+import sqlite3
 from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
@@ -36,10 +37,10 @@ def welcome(address: str, problem: str = "") -> str:
     return _PAGE.format(
         head="",
         body=f"""<h1>This is a sweepkit backend</h1>{said}
-<p>Its pages open for the person who started it. Run <code>sweepkit serve</code> and
+<p>Its pages open for the person who started it, and for its users. Run <code>sweepkit serve</code> and
 follow the address that it prints: it logs this browser in.</p>
 <form method="post" action="/login"><input type="hidden" name="next" value="{escaped}">
-<p><label>Or paste the key from <code>server.json</code>:<br>
+<p><label>Or paste your key (the owner's is in <code>server.json</code>):<br>
 <input name="key" type="password" autocomplete="off" required autofocus></label> <button>Log in</button></p></form>
 <p>Logged in already, and came here from another site? <a href="{escaped}">Open the page</a></p>""",
     )
@@ -51,10 +52,12 @@ async def by_token(request: Request) -> Response:
     token = request.query_params.get("token")
     if not token:
         return _html(welcome(address), 200)
-    signer: Signer = request.app.state.signer
-    if not signer.use_login_token(token):
+    name = request.app.state.signer.use_login_token(token)
+    database = request.app.state.database
+    found = name and await run_in_threadpool(lambda: users.by_name(database.read(), name))
+    if not found:
         return _html(welcome(address, "This address was used already, or is too old."), 403)
-    return _let_in(signer, address)
+    return _let_in(request.app.state.signer, found, address)
 
 
 async def by_key(request: Request) -> Response:
@@ -65,8 +68,8 @@ async def by_key(request: Request) -> Response:
     database = request.app.state.database
     found = await run_in_threadpool(lambda: users.by_key(database.read(), key))
     if found is None:
-        return _html(welcome(address, "That is not the key of this backend."), 403)
-    return _let_in(request.app.state.signer, address)
+        return _html(welcome(address, "That is no key of this backend."), 403)
+    return _let_in(request.app.state.signer, found, address)
 
 
 def own_address(address: str) -> str:
@@ -75,13 +78,12 @@ def own_address(address: str) -> str:
     return address if plain and address.isprintable() else "/"
 
 
-def _let_in(signer: Signer, address: str) -> Response:
+def _let_in(signer: Signer, user: sqlite3.Row, address: str) -> Response:
     escaped = html.escape(address, quote=True)
     head = f'<meta http-equiv="refresh" content="0;url={escaped}">'
     answer = _html(_PAGE.format(head=head, body=f'<p>Logged in. <a href="{escaped}">Continue</a></p>'), 200)
-    answer.set_cookie(
-        signer.cookie, signer.session(), max_age=SESSION_SECONDS, path="/", httponly=True, samesite="strict"
-    )
+    session = signer.session(user["name"], user["key_digest"])
+    answer.set_cookie(signer.cookie, session, max_age=SESSION_SECONDS, path="/", httponly=True, samesite="strict")
     return answer
 
 

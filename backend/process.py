@@ -43,6 +43,7 @@ def serve(port: int | None) -> None:
         except (StoreError, OSError) as error:
             raise UsageError(f"the data folder {folder} cannot be used: {error}", _STORE_HINT) from error
         app.state.database.write(lambda conn: users.ensure(conn, name, key))
+        app.state.owner = name
         url = f"http://{ADDRESS}:{listener.getsockname()[1]}"
         _run(app, listener, Server(url, key, name, os.getpid()))
 

@@ -59,37 +59,41 @@ class Signer:
         method = "GET" if method == "HEAD" else method
         return _still(until) and self._matches(signature, "address", method, path, until)
 
-    def login_token(self) -> str:
-        """A token that logs one browser in, once, within the next minutes."""
-        return self._token("login", LOGIN_SECONDS)
+    def login_token(self, user: str) -> str:
+        """A token that logs one browser in as ``user``, once, within the next minutes."""
+        return self._token("login", LOGIN_SECONDS, user)
 
-    def use_login_token(self, token: str) -> bool:
-        """Whether the token is good; it is not a second time."""
-        if not self._token_holds("login", token):
-            return False
+    def use_login_token(self, token: str) -> str | None:
+        """Whom the token logs in; None when it is no good, as it is a second time."""
+        user = token_user(token)
+        if user is None or not self._token_holds("login", token):
+            return None
         with self._lock:
             now = time.time()
             self._used = {used: until for used, until in self._used.items() if until > now}
             if token in self._used:
-                return False
+                return None
             self._used[token] = now + LOGIN_SECONDS + 1
-            return True
+            return user
 
-    def session(self) -> str:
-        """The value of a cookie that opens the pages."""
-        return self._token("session", SESSION_SECONDS)
+    def session(self, user: str, key_digest: str) -> str:
+        """The value of a cookie that opens the pages to ``user``, for as long as he has this key."""
+        return self._token("session", SESSION_SECONDS, user, key_digest)
 
-    def session_holds(self, value: str) -> bool:
-        return self._token_holds("session", value)
+    def session_holds(self, value: str, key_digest: str) -> bool:
+        """Whether a cookie is good for the user whom it names, whose key has this digest."""
+        return self._token_holds("session", value, key_digest)
 
-    def _token(self, purpose: str, seconds: int) -> str:
+    def _token(self, purpose: str, seconds: int, user: str, secret: str = "") -> str:
         until, nonce = str(int(time.time()) + seconds), secrets.token_hex(16)
-        return f"{until}.{nonce}.{self._sign(purpose, nonce, until)}"
+        return f"{until}.{nonce}.{user.encode().hex()}.{self._sign(purpose, nonce, user, secret, until)}"
 
-    def _token_holds(self, purpose: str, token: str) -> bool:
-        until, _, rest = token.partition(".")
-        nonce, _, signature = rest.partition(".")
-        return _still(until) and self._matches(signature, purpose, nonce, until)
+    def _token_holds(self, purpose: str, token: str, secret: str = "") -> bool:
+        user = token_user(token)
+        if user is None:
+            return False
+        until, nonce, _, signature = token.split(".")
+        return _still(until) and self._matches(signature, purpose, nonce, user, secret, until)
 
     def _sign(self, *parts: str) -> str:
         # The length of each part is signed too, so that no two lists of parts look the same.
@@ -98,6 +102,15 @@ class Signer:
 
     def _matches(self, signature: str, *parts: str) -> bool:
         return hmac.compare_digest(signature.encode(), self._sign(*parts).encode())
+
+
+def token_user(token: str) -> str | None:
+    """Whom a token or cookie names, good or not; None when it has not their form."""
+    parts = token.split(".")
+    try:
+        return bytes.fromhex(parts[2]).decode() if len(parts) == 4 else None
+    except ValueError:
+        return None
 
 
 def _still(until: str) -> bool:

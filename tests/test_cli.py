@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ["run", "list", "check", "plan", "create", "agents", "status", "stop", "pause", "resume", "cancel", "best"]
-COMMANDS += ["promote", "compare", "serve", "doctor"]
+COMMANDS += ["promote", "compare", "serve", "user", "doctor"]
 # A user's own script: it logs a loss, and takes its time if it is asked to.
 SCRIPT = """
 import time
@@ -93,11 +94,20 @@ def test_the_reference_names_every_command_and_option() -> None:
     from sweepkit.cli import cli
 
     reference = (ROOT / "docs" / "commands.md").read_text()
-    for name, command in cli.commands.items():
+    for name, command in _leaves(cli):
         section = reference.split(f"## sweepkit {name}\n")[1].split("\n## ")[0]
         options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
         own = [option for option in options if option not in ("--backend", "--format", "--debug")]
         assert [option for option in own if f"`{option}" not in section] == [], name
+
+
+def _leaves(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, by its words after ``sweepkit``."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _leaves(command, f"{before}{name} ")
+        else:
+            yield before + name, command
 
 
 @pytest.mark.parametrize(
@@ -107,6 +117,7 @@ def test_the_reference_names_every_command_and_option() -> None:
         (["status"], "Missing argument 'SWEEP_ID'"),
         (["status", "x", "--wacth"], "Did you mean '--watch'?"),
         (["list", "--format", "xml"], "'table', 'json', 'yaml', 'value'"),
+        (["user", "ad"], "did you mean `sweepkit user add`?"),
         (["run", "quickstrat"], "did you mean `quickstart`?"),
         (["run", "quickstart", "--set", "lr"], "this is no NAME=VALUE"),
         (["run", "quickstart", "--gpus", "77"], "there is no GPU '77'"),

@@ -8,6 +8,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from . import users
+
 
 class AdministratorsOnly:
     """The middleware: 403 for everyone whose key, or log-in, is not an administrator's."""
@@ -24,6 +26,6 @@ class AdministratorsOnly:
             await refusal(scope, receive, send)
 
 
-_ROUTES: list[BaseRoute] = []
+_ROUTES: list[BaseRoute] = [*users.routes]
 
 routes = [Mount("/admin", routes=_ROUTES, middleware=[Middleware(AdministratorsOnly)])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -97,7 +98,7 @@ def test_loopback_names_are_served_with_any_port(raw: Raw, host: str) -> None:
 @pytest.fixture
 def cookie(server: Any) -> str:
     signer = Signer(secret_at(server.home / "secret"))
-    return f"{signer.cookie}={signer.session()}"
+    return f"{signer.cookie}={signer.session(server.entity, hashlib.sha256(server.key.encode()).hexdigest())}"
 
 
 CROSS = [
@@ -199,9 +200,10 @@ def test_signed_addresses_permit_one_thing_for_a_while(monkeypatch: pytest.Monke
 
 def test_tokens_of_one_purpose_serve_no_other() -> None:
     signer = Signer(b"x" * 32)
-    assert signer.session_holds(signer.session())
-    assert not signer.session_holds(signer.login_token())
-    assert not signer.use_login_token(signer.session())
+    assert signer.session_holds(signer.session("me", ""), "")
+    assert not signer.session_holds(signer.login_token("me"), "")
+    assert signer.use_login_token(signer.login_token("me")) == "me"
+    assert signer.use_login_token(signer.session("me", "")) is None
 
 
 def test_answers_carry_the_protective_headers(raw: Raw) -> None:
