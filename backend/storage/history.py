@@ -9,62 +9,69 @@ import json
 import math
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, repeat
 from typing import Any
 
+import orjson
+
+from . import insert
 from .plain_json import named_numbers
+
+_PAGE = 1000  # rows that are in memory at once where a whole history is read
 
 
 @dataclass(frozen=True)
-class Line:
-    """One parsed line of wandb-history.jsonl."""
+class Lines:
+    """Consecutive lines of wandb-history.jsonl, parsed; the first is line ``offset`` of the file."""
 
-    step: int
-    text: str
-    types: tuple[tuple[str, str], ...]  # (key, W&B's name of its value's type)
+    offset: int
+    texts: Sequence[str]
+    steps: Sequence[int]
+    types: Counter[tuple[str, str]]  # (key, W&B's name of its value's type) -> in how many of the lines
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def since(self, line: int) -> Lines:
+        """Those from line number ``line`` on."""
+        known = max(0, line - self.offset)
+        return parse(self.texts[known:], self.offset + known) if known else self
 
 
 class BadLine(ValueError):
     """A line that is not what the file stream promises."""
 
 
-def parse_line(text: str, number: int) -> Line:
-    """Line ``number`` of a history; one without ``_step`` counts as its own step. Raises BadLine."""
-    row = _object(text)
-    step = row.get("_step", number)
-    if isinstance(step, bool) or not isinstance(step, (int, float)) or not math.isfinite(step):
-        raise BadLine("_step is not a number")
-    if abs(step) >= 2**62:
-        raise BadLine("_step is too large")
-    return Line(int(step), text, tuple(_types(row)))
+def parse(texts: Sequence[str], offset: int) -> Lines:
+    """Lines of a history from line ``offset`` on; one without ``_step`` counts as its own step. Raises BadLine."""
+    rows = objects(texts)
+    steps = [_step(row.get("_step", line)) for line, row in enumerate(rows, offset)]
+    return Lines(offset, texts, steps, _types(rows))
 
 
-def add_history(conn: sqlite3.Connection, run: sqlite3.Row, offset: int, lines: Sequence[Line]) -> dict[str, Any]:
+def add_history(conn: sqlite3.Connection, run: sqlite3.Row, lines: Lines) -> dict[str, Any]:
     """Keep a chunk; answers the run's columns that change with it."""
-    numbered = [(run["id"], offset + n, line.step, line.text) for n, line in enumerate(lines)]
-    conn.executemany("INSERT OR REPLACE INTO history (run_id, line, step, row) VALUES (?, ?, ?, ?)", numbered)
-    fresh = lines[max(0, run["history_lines"] - offset) :]
+    values = zip(repeat(run["id"]), count(lines.offset), lines.steps, lines.texts)
+    insert.many(conn, "history", ("run_id", "line", "step", "row"), values, len(lines))
     return {
-        "history_lines": max(run["history_lines"], offset + len(lines)),
-        "last_step": max(run["last_step"], *(line.step for line in lines)),
-        "history_keys": _count_types(run["history_keys"], fresh),
+        "history_lines": max(run["history_lines"], lines.offset + len(lines)),
+        "last_step": max(run["last_step"], *lines.steps),
+        "history_keys": _with_types(run["history_keys"], lines.since(run["history_lines"]).types),
     }
 
 
 def add_events(conn: sqlite3.Connection, run: sqlite3.Row, offset: int, lines: Sequence[str]) -> dict[str, Any]:
     """Keep a chunk of system events; answers the run's columns that change with it. Raises BadLine."""
-    for line in lines:
-        _object(line)
-    numbered = [(run["id"], offset + n, line) for n, line in enumerate(lines)]
-    conn.executemany("INSERT OR REPLACE INTO events (run_id, line, row) VALUES (?, ?, ?)", numbered)
+    objects(lines)
+    insert.many(conn, "events", ("run_id", "line", "row"), zip(repeat(run["id"]), count(offset), lines), len(lines))
     return {"event_lines": max(run["event_lines"], offset + len(lines))}
 
 
 def add_console(conn: sqlite3.Connection, run: sqlite3.Row, offset: int, lines: Sequence[str]) -> dict[str, Any]:
     """Keep console lines; the client changes lines that it sent before (progress bars)."""
-    numbered = [(run["id"], offset + n, line) for n, line in enumerate(lines)]
-    conn.executemany("INSERT OR REPLACE INTO console (run_id, line, text) VALUES (?, ?, ?)", numbered)
+    insert.many(conn, "console", ("run_id", "line", "text"), zip(repeat(run["id"]), count(offset), lines), len(lines))
     return {"console_lines": max(run["console_lines"], offset + len(lines))}
 
 
@@ -168,58 +175,91 @@ def cut(conn: sqlite3.Connection, run_id: int, after_step: int) -> dict[str, Any
     The summary becomes what the remaining lines say: the last value of each key.
     """
     conn.execute("DELETE FROM history WHERE run_id = ? AND step > ?", (run_id, after_step))
-    cursor = conn.execute("SELECT line, row FROM history WHERE run_id = ? ORDER BY line", (run_id,))
     summary: dict[str, Any] = {}
-    lines: list[Line] = []
-    last = -1
-    for last, text in cursor:
-        summary |= json.loads(text)
-        lines.append(parse_line(text, last))
+    types: Counter[tuple[str, str]] = Counter()
+    last, last_step = -1, -1
+    cursor = conn.execute("SELECT line, step, row FROM history WHERE run_id = ? ORDER BY line", (run_id,))
+    while page := cursor.fetchmany(_PAGE):
+        rows = objects([row["row"] for row in page])
+        for row in rows:
+            summary |= row
+        types += _types(rows)
+        last, last_step = page[-1]["line"], max(last_step, *(row["step"] for row in page))
     return {
         "summary": json.dumps(named_numbers(summary)),
         "history_lines": last + 1,
-        "last_step": max((line.step for line in lines), default=-1),
-        "history_keys": _count_types("{}", lines),
+        "last_step": last_step,
+        "history_keys": _with_types("{}", types),
     }
 
 
-def _object(text: str) -> dict[str, Any]:
+def objects(texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Lines of JSON objects, parsed. Raises BadLine."""
     try:
-        row = json.loads(text)
+        rows = list(map(orjson.loads, texts))
+    except orjson.JSONDecodeError:  # what strict JSON does not know and W&B's client sends: NaN, lone surrogates
+        rows = [_loads(text) for text in texts]
+    if not all(type(row) is dict for row in rows):
+        raise BadLine("a line is not a JSON object")
+    return rows
+
+
+def _loads(text: str) -> Any:
+    try:
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadLine(f"a line is not JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise BadLine("a line is not a JSON object")
-    return row
 
 
-def _types(row: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _step(step: Any) -> int:
+    if type(step) is not int and (type(step) is not float or not math.isfinite(step)):
+        raise BadLine("_step is not a number")
+    if abs(step) >= 2**62:
+        raise BadLine("_step is too large")
+    return int(step)
+
+
+def _types(rows: Iterable[dict[str, Any]]) -> Counter[tuple[str, str]]:
+    """How often which key has which type. Rows mostly look alike, so that they are counted by what they look like."""
+    counted: Counter[tuple[str, str]] = Counter()
+    shapes: Counter[tuple[tuple[str, ...], tuple[type, ...]]] = Counter()
+    for row in rows:
+        kinds = tuple(map(type, row.values()))
+        if dict in kinds:
+            counted.update(_nested_types(row))
+        else:
+            shapes[tuple(row), kinds] += 1
+    for (keys, kinds), times in shapes.items():
+        for key, kind in zip(keys, kinds, strict=True):
+            counted[key, _TYPE_NAMES[kind]] += times
+    return counted
+
+
+def _nested_types(row: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in row.items():
         if isinstance(value, dict) and isinstance(value.get("_type"), str):
             yield prefix + key, value["_type"]
         elif isinstance(value, dict) and prefix.count(".") < 8:
-            yield from _types(value, f"{prefix}{key}.")
+            yield from _nested_types(value, f"{prefix}{key}.")
         else:
-            yield prefix + key, _type_name(value)
+            yield prefix + key, _TYPE_NAMES[type(value)]
 
 
-def _type_name(value: Any) -> str:
-    if value is None:
-        return "nil"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, (int, float)):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    return "list" if isinstance(value, list) else "map"
+_TYPE_NAMES: dict[type, str] = {  # of what JSON can hold, as W&B names it
+    type(None): "nil",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    str: "string",
+    list: "list",
+    dict: "map",
+}
 
 
-def _count_types(known: str, lines: Sequence[Line]) -> str:
-    """The column ``history_keys`` (key -> type -> how often) with more lines counted in."""
-    counted = Counter(pair for line in lines for pair in line.types)
+def _with_types(known: str, more: Counter[tuple[str, str]]) -> str:
+    """The column ``history_keys`` (key -> type -> how often) with more counted in."""
     keys: dict[str, dict[str, int]] = json.loads(known)
-    for (key, kind), times in counted.items():
+    for (key, kind), times in more.items():
         kinds = keys.setdefault(key, {})
         kinds[kind] = kinds.get(kind, 0) + times
     return json.dumps(keys)

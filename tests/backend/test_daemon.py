@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -100,6 +101,25 @@ def test_a_taken_port_is_told_with_who_has_it(folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         (folder / "port").write_text(str(port))
         assert not daemon.start().url.endswith(f":{port}")  # the port of last time is only a wish
+
+
+def test_answers_do_not_wait_for_delayed_acknowledgements(tmp_path: Path) -> None:
+    """With Nagle's algorithm on, each request over a connection that is kept takes 40 ms."""
+
+    async def accepted() -> int:
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connected = writer.get_extra_info("socket")
+            found.set_result(connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = process._listening(0, tmp_path)
+        async with await asyncio.start_server(note, sock=listener):
+            await asyncio.open_connection(*listener.getsockname())
+            return await asyncio.wait_for(found, 10)
+
+    assert asyncio.run(accepted())
 
 
 def test_another_port_than_the_running_one_is_told(folder: Path) -> None:

@@ -254,8 +254,7 @@ def test_a_very_long_history_is_sampled(tmp_path: Path) -> None:
             steps = range(start, start + 10_000)
             texts = [json.dumps({"a": i, "_step": i, **({"b": -i} if i % 100 == 99 else {})}) for i in steps]
             run = runs.by_id(conn, run["id"])
-            lines = [history.parse_line(text, start + n) for n, text in enumerate(texts)]
-            runs.update(conn, run["id"], **history.add_history(conn, run, start, lines))
+            runs.update(conn, run["id"], **history.add_history(conn, run, history.parse(texts, start)))
         return int(project["id"])
 
     shown = data.run(database.read(), database.write(fill), "long")
