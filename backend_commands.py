@@ -103,12 +103,24 @@ def remove_user(backend: str, format: str, name: str) -> None:
     message(f"the key of {name} has stopped working; what lies in {name}/ stays, and is the administrators' to change")
 
 
+@click.command()
+@common
+@click.option("--dry-run", is_flag=True, help="Only say what would be freed.")
+def gc(backend: str, format: str, dry_run: bool) -> None:
+    """Free the space of what was deleted in the embedded backend."""
+    answer = _administer(backend, "POST", "gc", params={"dry_run": int(dry_run)})
+    record = {name: answer[name] for name in ("blobs", "bytes", "store_bytes", "dry_run")}
+    shown = {**record, "bytes": output.size(record["bytes"]), "store_bytes": output.size(record["store_bytes"])}
+    columns = {"blobs": "files", "bytes": "would be freed" if dry_run else "freed", "store_bytes": "of the database"}
+    output.emit(shown if format == "table" else record, format, columns, value="bytes")
+
+
 def _administer(backend: str, method: str, path: str, **options: Any) -> dict[str, Any]:
     """What the embedded backend, started if need be, answers to an administrator; with its ``url``."""
     from .backend import daemon
 
     if backend == "wandb":
-        raise UsageError("the users of W&B's servers are looked after there", "leave --backend out")
+        raise UsageError("this looks after the embedded backend, not after W&B's servers", "leave --backend out")
     server = start_backend()
     return {**daemon.administer(server, method, path, **options).json(), "url": server.url}
 
@@ -123,4 +135,4 @@ def _tell_key(answer: dict[str, Any], format: str) -> None:
     message("the key is not shown again; it opens the pages too")
 
 
-COMMANDS: list[click.Command] = [serve, user]
+COMMANDS: list[click.Command] = [serve, user, gc]

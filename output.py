@@ -123,6 +123,16 @@ def duration(seconds: float) -> str:
     return " ".join(f"{count}{unit}" for count, unit in parts if count) or "0s"
 
 
+def size(count: int) -> str:
+    """``1536`` bytes as ``1.5 KiB``."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
 def _table(data: Record | Sequence[Record], columns: Mapping[str, str] | None) -> Table:
     if isinstance(data, Mapping):
         shown = columns or {name: name for name in data}

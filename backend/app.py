@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -43,6 +44,7 @@ def create(folder: Path) -> Starlette:
     app.state.database = database
     app.state.blobs = Blobs(folder / "blobs")
     app.state.signer = signer
+    app.state.keeping = threading.Lock()  # held by what may not work beside another: a backup, a collection
     return app
 
 

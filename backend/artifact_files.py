@@ -127,10 +127,14 @@ async def _put(request: Request, blobs: Blobs, md5: str | None, keep: Keep) -> R
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
         return JSONResponse({"error": "the disk of the data folder is full"}, status_code=507)
+    with blobs.until_noted(blob):
+        return await _noted(request.app.state.database, blob, md5, keep)
+
+
+async def _noted(database: Database, blob: Blob, md5: str | None, keep: Keep) -> Response:
     if md5 is not None and blob.md5 != md5:
         text = f"the upload is damaged: its MD5 is {blob.md5}, {md5} was announced; send it again"
         return JSONResponse({"error": text}, status_code=400)
-    database: Database = request.app.state.database
     try:
         await asyncio.wrap_future(database.submit(lambda conn: keep(conn, blob)))
     except ClientError as error:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from . import limits
 from .storage import files, runs
 from .storage.blobs import Blob, Blobs, TooLarge
+from .storage.database import Database
 from .storage.names import BadName
 
 # A file may hold a script: it is never run in this server's origin, however it is opened.
@@ -37,8 +38,13 @@ async def put(request: Request) -> Response:
     received = await receive(request)
     if isinstance(received, Response):
         return received
+    with request.app.state.blobs.until_noted(received):
+        return await _noted(database, run["id"], path["name"], received)
+
+
+async def _noted(database: Database, run_id: int, name: str, blob: Blob) -> Response:
     try:
-        await asyncio.wrap_future(database.submit(lambda conn: files.put_blob(conn, run["id"], path["name"], received)))
+        await asyncio.wrap_future(database.submit(lambda conn: files.put_blob(conn, run_id, name, blob)))
     except BadName as error:
         return JSONResponse({"error": str(error)}, status_code=400)
     return Response(status_code=204)

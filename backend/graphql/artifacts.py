@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import Any
 
@@ -164,7 +165,8 @@ def commit(_: Any, info: Info, input: Answer) -> Answer:
         if row["state"] == "COMMITTED":
             return {"artifact": row}
         whole = artifact_manifests.merge(info.context.rows, info.context.blobs, row)
-        committed = info.context.database.write(lambda conn, whole=whole: _commit(conn, pk, whole))
+        with info.context.blobs.until_noted(whole.blob) if whole.blob else contextlib.nullcontext():
+            committed = info.context.database.write(lambda conn, whole=whole: _commit(conn, pk, whole))
         if committed is not None:
             return {"artifact": committed}
     raise ClientError("the artifact's manifests kept changing while it was committed", 409)

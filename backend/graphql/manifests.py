@@ -13,7 +13,7 @@ from ariadne.types import SchemaBindable
 from graphql import GraphQLResolveInfo as Info
 
 from .. import artifact_files
-from ..storage import artifact_contents, artifact_listings, artifacts
+from ..storage import artifact_contents, artifact_listings, artifacts, garbage
 from ..storage import artifact_manifests as store
 from ..storage.blobs import Blob, Blobs
 from .artifact_rows import artifact_pk
@@ -178,15 +178,16 @@ def complete(_: Any, info: Info, input: Answer) -> Answer:
         return {"digest": md5}  # it was complete before: an answer got lost
     digests = _parts(conn, pk, md5, input["completedParts"])
     blob = asyncio.run(_join(info.context.blobs, digests))
-    if blob.md5 != md5:
-        raise ClientError(f"the parts do not make up the file: their MD5 is {blob.md5}, {md5} was announced")
 
-    def change(conn: sqlite3.Connection) -> list[str]:
+    def change(conn: sqlite3.Connection) -> None:
         artifact_contents.put(conn, project_id, blob)
-        return list(artifact_contents.drop_parts(conn, pk, md5))
+        artifact_contents.drop_parts(conn, pk, md5)
 
-    for digest in info.context.database.write(change):
-        artifact_contents.parts_store(info.context.blobs).path(digest).unlink(missing_ok=True)
+    with info.context.blobs.until_noted(blob):
+        if blob.md5 != md5:
+            raise ClientError(f"the parts do not make up the file: their MD5 is {blob.md5}, {md5} was announced")
+        info.context.database.write(change)
+    garbage.drop(info.context.database, artifact_contents.parts_store(info.context.blobs), digests, garbage.PARTS)
     return {"digest": md5}
 
 

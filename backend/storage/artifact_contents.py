@@ -6,7 +6,6 @@ A content is known per project: that it is here is told only to someone who may 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -43,12 +42,9 @@ def parts(conn: sqlite3.Connection, artifact_id: int, file_md5: str) -> list[sql
     return conn.execute(query, (artifact_id, file_md5)).fetchall()
 
 
-def drop_parts(conn: sqlite3.Connection, artifact_id: int, file_md5: str) -> Sequence[str]:
-    """Forget the parts of a file that is whole now; the digests that no other upload needs are returned."""
-    digests = {row["digest"] for row in parts(conn, artifact_id, file_md5)}
+def drop_parts(conn: sqlite3.Connection, artifact_id: int, file_md5: str) -> None:
+    """Forget the parts of a file that is whole now."""
     conn.execute("DELETE FROM artifact_parts WHERE artifact_id = ? AND file_md5 = ?", (artifact_id, file_md5))
-    query = "SELECT 1 FROM artifact_parts WHERE digest = ?"
-    return [digest for digest in digests if conn.execute(query, (digest,)).fetchone() is None]
 
 
 def parts_store(blobs: Blobs) -> Blobs:

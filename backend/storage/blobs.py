@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
+import re
 import tempfile
-from collections.abc import AsyncIterable
+import threading
+from collections import Counter
+from collections.abc import AsyncIterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_GARBAGE = "garbage-"
 
 
 @dataclass(frozen=True)
@@ -25,9 +32,15 @@ class TooLarge(Exception):
 
 
 class Blobs:
-    """The folder of contents. A content is there completely, or not at all, whatever is killed when."""
+    """The folder of contents. A content is there completely, or not at all, whatever is killed when.
+
+    A content that was just received is held, so that the collection of garbage leaves it alone although no row points
+    to it yet; whoever notes it in the store does so ``with blobs.until_noted(blob)``.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self._held: Counter[str] = Counter()
+        self._holding = threading.Lock()
         self._folder = folder
         self._incoming = folder / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -79,8 +92,59 @@ class Blobs:
             draft.unlink(missing_ok=True)
         return Blob(sha.hexdigest(), base64.b64encode(md5.digest()).decode(), len(content))
 
+    @contextlib.contextmanager
+    def until_noted(self, blob: Blob) -> Iterator[None]:
+        """Let go of a received content at the end, when a row points to it, or nothing ever will."""
+        try:
+            yield
+        finally:
+            self._release(blob.digest)
+
+    def digests(self, prefix: str) -> list[str]:
+        """The contents whose digests begin with ``prefix``, two digits in hex; each part of 256 at a time."""
+        try:
+            return [name for name in os.listdir(self._folder / prefix) if _DIGEST.fullmatch(name)]
+        except FileNotFoundError:
+            return []
+
+    def drop(self, digest: str) -> int | None:
+        """Take a content that nothing points to out of the folder; its size, or None where it is held or gone.
+
+        It is only moved, which is quick; ``clear_dropped`` frees the space.
+        """
+        file = self.path(digest)
+        with self._holding:
+            if self._held[digest]:
+                return None
+            try:
+                size = file.stat().st_size
+                file.replace(self._incoming / (_GARBAGE + digest))
+            except FileNotFoundError:
+                return None
+        return size
+
+    def clear_dropped(self) -> None:
+        """Delete what ``drop`` took out; after a crash in between, the next start does."""
+        for file in self._incoming.glob(_GARBAGE + "*"):
+            file.unlink(missing_ok=True)
+
     def _keep(self, draft: Path, digest: str) -> None:
-        target = self.path(digest)
+        with self._holding:
+            self._held[digest] += 1
+        try:
+            self._place(draft, self.path(digest))
+        except BaseException:
+            self._release(digest)
+            raise
+
+    def _release(self, digest: str) -> None:
+        with self._holding:
+            self._held[digest] -= 1
+            if self._held[digest] <= 0:
+                del self._held[digest]
+
+    @staticmethod
+    def _place(draft: Path, target: Path) -> None:
         if target.exists():
             return
         target.parent.mkdir(exist_ok=True, mode=0o700)

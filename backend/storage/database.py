@@ -35,7 +35,7 @@ class Database:
     """The store, opened. Close it to end the writer thread; what was queued before is still committed."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._local = threading.local()
         self._readers: dict[threading.Thread, sqlite3.Connection] = {}
         self._readers_lock = threading.Lock()
@@ -49,7 +49,7 @@ class Database:
         """This thread's connection for reading: rows as ``sqlite3.Row``, any attempt to write is refused."""
         connection = getattr(self._local, "connection", None)
         if connection is None:
-            connection = _connect(self._path)
+            connection = _connect(self.path)
             connection.execute("PRAGMA query_only = ON")
             self._local.connection = connection
             self._keep_reader(connection)
@@ -160,6 +160,7 @@ def _regexp(pattern: str, value: object) -> bool:
 def _open(path: Path) -> sqlite3.Connection:
     try:
         connection = _connect(path)
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts for a new file only: it can shrink later
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         _make_schema(connection)

@@ -68,3 +68,4 @@ CREATE TABLE files (
     updated_at TEXT NOT NULL,
     PRIMARY KEY (run_id, name)
 );
+CREATE INDEX files_by_digest ON files (digest);

@@ -108,6 +108,7 @@ CREATE TABLE artifact_manifests (
     created_at  TEXT NOT NULL
 );
 CREATE INDEX artifact_manifests_by_artifact ON artifact_manifests (artifact_id);
+CREATE INDEX artifact_manifests_by_digest ON artifact_manifests (digest) WHERE digest IS NOT NULL;
 
 -- Contents that were uploaded for artifacts of a project: what is here need not be sent again.
 CREATE TABLE artifact_contents (
@@ -117,6 +118,7 @@ CREATE TABLE artifact_contents (
     size       INTEGER NOT NULL,
     PRIMARY KEY (project_id, md5)
 ) WITHOUT ROWID;
+CREATE INDEX artifact_contents_by_digest ON artifact_contents (digest);
 
 -- Parts of a large file on their way (W&B's client splits at 2 GiB).
 CREATE TABLE artifact_parts (
@@ -128,6 +130,7 @@ CREATE TABLE artifact_parts (
     size        INTEGER NOT NULL,
     PRIMARY KEY (artifact_id, file_md5, number)
 ) WITHOUT ROWID;
+CREATE INDEX artifact_parts_by_digest ON artifact_parts (digest);
 
 -- The files of a committed version.
 CREATE TABLE artifact_entries (
@@ -140,6 +143,7 @@ CREATE TABLE artifact_entries (
     birth_id    INTEGER,                     -- the version that the file came with
     PRIMARY KEY (artifact_id, name)
 ) WITHOUT ROWID;
+CREATE INDEX artifact_entries_by_digest ON artifact_entries (digest) WHERE digest IS NOT NULL;
 
 -- Lineage: versions a run used, and versions it logged (an existing version with the same content counts).
 CREATE TABLE artifact_inputs (
