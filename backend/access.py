@@ -18,8 +18,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .graphql.context import User
 from .login import PAGE_POLICY, welcome
+from .permissions import User
 from .storage import users
 from .storage.database import Database
 from .tokens import Signer, token_user
@@ -27,6 +27,7 @@ from .tokens import Signer, token_user
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 ALLOW_VARIABLE = "SWEEPKIT_ALLOW_HOSTS"
+NOBODY = User(name="", email="", admin=False)
 PUBLIC = frozenset({"/login"})  # everything else needs a key, also what is added later
 # wandb-core sends its own metrics without a key; only a 404 makes it stop, anything else it tells the user about.
 TELEMETRY = "/sdk/otel/"
@@ -61,7 +62,7 @@ def host_name(host: str) -> str:
 
 
 class Access:
-    """The middleware. What it found is in ``request.state.user``."""
+    """The middleware. What it found is in ``request.state``: ``user``, and whether the address is ``signed``."""
 
     def __init__(self, app: ASGIApp, database: Database, signer: Signer, hosts: Iterable[str]) -> None:
         self._app = app
@@ -98,10 +99,9 @@ class Access:
         if path.startswith(TELEMETRY):
             return _error(404, "telemetry is not collected here")
         user = await self._user(scope, headers)
-        if user is None and "signature=" in query and self._signer.permits(scope["method"], path, query):
-            user = User(name="", email="", admin=False)
-        if user is not None:
-            scope.setdefault("state", {})["user"] = user
+        signed = "signature=" in query and self._signer.permits(scope["method"], path, query)
+        if user is not None or signed:
+            scope.setdefault("state", {}).update(user=user or NOBODY, signed=signed)
             return None
         if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
             address = quote(path, safe="/") + (f"?{query}" if query else "")

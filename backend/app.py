@@ -23,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 from . import access, artifact_files, clock, filestream, limits, login, serve_graphql, transfer
 from .admin import routes as admin
 from .graphql import schema
+from .permissions import Denied
 from .storage import runs
 from .storage.blobs import Blobs
 from .storage.database import Database, StoreError
@@ -121,6 +122,10 @@ def _store_failed(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error), "errors": [{"message": str(error)}]}, status_code=503)
 
 
+def _denied(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error), "errors": [{"message": str(error)}]}, status_code=403)
+
+
 def _http(request: Request, error: Exception) -> Response:
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "internal error")
     return JSONResponse({"error": detail}, status_code=status)
@@ -133,6 +138,7 @@ def _unexpected(request: Request, error: Exception) -> Response:
 _HANDLERS = {
     limits.TooMuch: _too_much,
     StoreError: _store_failed,
+    Denied: _denied,
     HTTPException: _http,
     Exception: _unexpected,
 }

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from . import limits
+from . import limits, permissions
 from .graphql import ids
 from .graphql.errors import ClientError
 from .storage import artifact_collections, artifact_contents, artifact_manifests, artifacts, projects
@@ -81,6 +81,7 @@ async def put_file(request: Request) -> Response:
     def keep(conn: sqlite3.Connection, blob: Blob) -> None:
         artifact_contents.put(conn, _receiving_project(conn, artifact_id), blob)
 
+    await _check(request, "Artifact", artifact_id)
     return await _put(request, request.app.state.blobs, md5, keep)
 
 
@@ -93,6 +94,7 @@ async def put_part(request: Request) -> Response:
         _receiving_project(conn, parameters["artifact"])
         artifact_contents.put_part(conn, parameters["artifact"], file_md5, parameters["part"], blob)
 
+    await _check(request, "Artifact", parameters["artifact"])
     parts = artifact_contents.parts_store(request.app.state.blobs)
     return await _put(request, parts, request.headers.get("content-md5"), keep)
 
@@ -105,6 +107,7 @@ async def put_manifest(request: Request) -> Response:
     def announced() -> str | None:
         return str(artifact_manifests.by_id(database.read(), manifest_id)["md5"]) or None
 
+    await _check(request, "ArtifactManifest", manifest_id)
     try:
         md5 = await run_in_threadpool(announced)
     except ClientError as error:
@@ -115,6 +118,19 @@ async def put_manifest(request: Request) -> Response:
 def _keep_manifest(conn: sqlite3.Connection, manifest_id: int, blob: Blob) -> None:
     _receiving_project(conn, artifact_manifests.by_id(conn, manifest_id)["artifact_id"])
     artifact_manifests.store(conn, manifest_id, blob)
+
+
+async def _check(request: Request, kind: str, pk: int) -> None:
+    """Raises Denied for an upload to what is another user's. What is not there is told later."""
+    if request.state.signed:
+        return
+
+    def check() -> None:
+        conn = request.app.state.database.read()
+        if (entity := projects.entity_of(conn, kind, pk)) is not None:
+            permissions.check_upload(conn, request, entity)
+
+    await run_in_threadpool(check)
 
 
 async def _put(request: Request, blobs: Blobs, md5: str | None, keep: Keep) -> Response:

@@ -1,7 +1,8 @@
 """W&B's file stream: a running run posts its history, summary, events and console as lines with offsets.
 
-An answer means that the lines are on disk. Whatever is wrong with a request is answered with 400 (404 where the run
-is gone): W&B's client repeats requests that get a 5xx, and would repeat a bad one for hours.
+An answer means that the lines are on disk. Whatever is wrong with a request is answered with 400 (403 for another
+user's run, 404 where the run is gone): W&B's client repeats requests that get a 5xx, and would repeat a bad one for
+hours.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from . import clock, limits
+from . import clock, limits, permissions
 from .storage import history, runs
 from .storage.plain_json import strict_json
 
@@ -53,19 +54,23 @@ class Update:
 
 async def post(request: Request) -> JSONResponse:
     """``POST /files/{entity}/{project}/{run}/file_stream``."""
-    path = request.path_params
     body = await limits.body(request, limits.STREAM_BYTES)
     try:
         update = parse(body) if len(body) < _INLINE else await run_in_threadpool(parse, body)
-        change = request.app.state.database.submit(
-            lambda conn: apply(conn, path["entity"], path["project"], path["run"], update)
+        stopped = await asyncio.wrap_future(
+            request.app.state.database.submit(lambda conn: _keep(conn, request, update))
         )
-        stopped = await asyncio.wrap_future(change)
     except (BadStream, history.BadLine) as error:
         return JSONResponse({"error": str(error)}, status_code=400)
     if stopped is None:
         return JSONResponse({"error": "there is no such run"}, status_code=404)
     return JSONResponse({"limits": {}, "stopped": stopped})
+
+
+def _keep(conn: sqlite3.Connection, request: Request, update: Update) -> bool | None:
+    path = request.path_params
+    permissions.check(conn, request.state.user, path["entity"])
+    return apply(conn, path["entity"], path["project"], path["run"], update)
 
 
 def parse(body: bytes) -> Update:

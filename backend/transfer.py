@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import mimetypes
+import sqlite3
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from . import limits
+from . import limits, permissions
 from .storage import files, runs
 from .storage.blobs import Blob, Blobs, TooLarge
 from .storage.database import Database
@@ -32,7 +33,12 @@ async def put(request: Request) -> Response:
     """Keep an upload as the run's file. 204 means that it is on disk."""
     path = request.path_params
     database = request.app.state.database
-    run = await run_in_threadpool(lambda: runs.by_path(database.read(), path["entity"], path["project"], path["run"]))
+
+    def find() -> sqlite3.Row | None:
+        permissions.check_upload(database.read(), request, path["entity"])
+        return runs.by_path(database.read(), path["entity"], path["project"], path["run"])
+
+    run = await run_in_threadpool(find)
     if run is None:
         return JSONResponse({"error": "there is no such run"}, status_code=404)
     received = await receive(request)

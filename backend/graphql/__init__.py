@@ -30,7 +30,12 @@ def noun_features() -> tuple[str, ...]:
 
 @cache
 def schema() -> GraphQLSchema:
-    """The executable schema of all nouns. Raises at start-up when a resolver is bound to a field that is not there."""
+    """The executable schema of all nouns, its mutations guarded by ``owners.py``.
+
+    Raises at start-up when a resolver is bound to a field that is not there, or a mutation has no guard.
+    """
     definitions = [file.read_text(encoding="utf-8") for file in sorted(_HERE.glob("*.graphql"))]
     bindables: list[SchemaBindable] = [bindable for noun in nouns() for bindable in noun.bindables]
-    return make_executable_schema(definitions, *bindables)
+    made = make_executable_schema(definitions, *bindables)
+    importlib.import_module(".owners", __package__).guard(made)
+    return made

@@ -5,18 +5,11 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from .. import permissions
+from ..permissions import User
 from ..storage.blobs import Blobs
 from ..storage.database import Database
 from ..tokens import DOWNLOAD_SECONDS, UPLOAD_SECONDS, Signer
-
-
-@dataclass(frozen=True)
-class User:
-    """Who asks: found by the key that came with the request."""
-
-    name: str
-    email: str
-    admin: bool
 
 
 @dataclass(frozen=True)
@@ -34,8 +27,16 @@ class Context:
         """The connection for reading."""
         return self.database.read()
 
-    def upload_url(self, path: str) -> str:
-        """An address that takes one PUT of ``path`` (starts with a slash, not quoted) without a key."""
+    def may_change(self, entity: str) -> bool:
+        """Whether the asker may change what lies in ``entity``."""
+        return permissions.may_change(self.rows, self.user, entity)
+
+    def upload_url(self, path: str, entity: str) -> str:
+        """An address that takes a PUT of ``path`` (starts with a slash, not quoted) without a key.
+
+        It is for who may change what lies in ``entity``. Raises Denied.
+        """
+        permissions.check(self.rows, self.user, entity)
         return self.base_url + self.signer.address("PUT", path, UPLOAD_SECONDS)
 
     def download_url(self, path: str) -> str:

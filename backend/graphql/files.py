@@ -75,7 +75,7 @@ def resolve_mark_run_files_uploaded(_: Any, info: GraphQLResolveInfo, input: dic
 
 @mutation.field("deleteFiles")
 def resolve_delete_files(_: Any, info: GraphQLResolveInfo, input: dict[str, Any]) -> dict[str, Any]:
-    wanted = [_decode(text) for text in input["files"]]
+    wanted = [file_of(text) for text in input["files"]]
 
     def change(conn: sqlite3.Connection) -> int:
         return sum(files.delete(conn, run_id, name) for run_id, name in wanted)
@@ -112,7 +112,7 @@ def _node(
     direct = context.download_url(path)
 
     def url(_: GraphQLResolveInfo, upload: bool | None = None) -> str:
-        return context.upload_url(path) if upload else direct
+        return context.upload_url(path, where[0]) if upload else direct
 
     return {
         "id": _encode(row["id"], file["name"]),
@@ -120,7 +120,7 @@ def _node(
         "displayName": file["name"],
         "url": url,
         "directUrl": direct,
-        "uploadUrl": lambda _: context.upload_url(path),
+        "uploadUrl": lambda _: context.upload_url(path, where[0]),
         "uploadHeaders": [],
         "sizeBytes": file["size"],
         "md5": file["md5"],
@@ -140,7 +140,8 @@ def _encode(run_id: int, name: str) -> str:
     return base64.b64encode(f"RunFile:{run_id}:{name}".encode()).decode()
 
 
-def _decode(text: str) -> tuple[int, str]:
+def file_of(text: str) -> tuple[int, str]:
+    """The run's row and the file's name in the id of a run's file. Raises ClientError."""
     try:
         kind, run_id, name = base64.b64decode(text, validate=True).decode().split(":", 2)
         if kind == "RunFile":

@@ -17,7 +17,7 @@ def decode(text: str, kind: str) -> int:
     """The row number in a global id. Raises ClientError when it is none, or of another kind."""
     try:
         found, version, number = base64.b64decode(text, validate=True).decode().split(":")
-        if (found, version) == (kind, "v1"):
+        if (found, version) == (kind, "v1") and 0 < int(number) < 2**63:
             return int(number)
     except (binascii.Error, ValueError):
         pass

@@ -13,7 +13,7 @@ from ariadne.types import SchemaBindable
 from graphql import GraphQLResolveInfo as Info
 
 from .. import artifact_files
-from ..storage import artifact_contents, artifact_listings, artifacts, garbage
+from ..storage import artifact_contents, artifact_listings, artifacts, garbage, projects
 from ..storage import artifact_manifests as store
 from ..storage.blobs import Blob, Blobs
 from .artifact_rows import artifact_pk
@@ -39,12 +39,11 @@ manifest.set_field("digest", lambda row, info: row["md5"])
 
 @manifest.field("file")
 def manifest_file(row: Row, info: Info) -> Answer:
-    upload = info.context.upload_url(artifact_files.manifest_upload_path(row["id"]))
     direct = info.context.download_url(artifact_files.manifest_path(row["id"]))
     return {
         **_file(f"{encode('ArtifactManifest', row['id'])}", row["name"], row["md5"], row["size"], direct),
         "updatedAt": row["created_at"],
-        "uploadUrl": upload,
+        "uploadUrl": lambda _: _upload(info, row["artifact_id"], artifact_files.manifest_upload_path(row["id"])),
         "uploadHeaders": [],
     }
 
@@ -154,16 +153,21 @@ def _wanted(info: Info, spec: Answer) -> Answer:
     return {
         **_file(encode("ArtifactFile", pk) + ":" + name, name, md5, 0, ""),
         "storagePath": _storage_path(pk, md5),
-        "uploadUrl": None if known else info.context.upload_url(artifact_files.upload_path(pk, md5)),
+        "uploadUrl": None if known else _upload(info, pk, artifact_files.upload_path(pk, md5)),
         "uploadHeaders": [],
         "uploadMultipartUrls": _part_urls(info, pk, md5, parts) if parts and not known else None,
         "artifact": row,
     }
 
 
+def _upload(info: Info, pk: int, path: str) -> str:
+    address: str = info.context.upload_url(path, projects.entity_of(info.context.rows, "Artifact", pk) or "")
+    return address
+
+
 def _part_urls(info: Info, pk: int, md5: str, parts: list[Answer]) -> Answer:
     numbers = [int(part["partNumber"]) for part in parts]
-    urls = [info.context.upload_url(artifact_files.upload_path(pk, md5, number)) for number in numbers]
+    urls = [_upload(info, pk, artifact_files.upload_path(pk, md5, number)) for number in numbers]
     found = [{"partNumber": number, "uploadUrl": url} for number, url in zip(numbers, urls, strict=True)]
     return {"uploadID": artifact_files.to_hex(md5), "uploadUrlParts": found}
 

@@ -9,8 +9,8 @@ from ariadne import MutationType, ObjectType, QueryType
 from ariadne.types import SchemaBindable
 from graphql import GraphQLResolveInfo
 
+from ..permissions import User
 from ..storage import projects
-from .context import User
 from .errors import ClientError
 from .ids import decode, encode
 from .paging import listed
@@ -104,8 +104,12 @@ def resolve_created_at(row: sqlite3.Row, _: GraphQLResolveInfo) -> str:
     return str(row["created_at"])
 
 
-@project.field("isBenchmark")
 @project.field("readOnly")
+def resolve_read_only(row: sqlite3.Row, info: GraphQLResolveInfo) -> bool:
+    return not info.context.may_change(row["entity"])
+
+
+@project.field("isBenchmark")
 def resolve_no(*_: Any) -> bool:
     return False
 

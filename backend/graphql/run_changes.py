@@ -47,9 +47,12 @@ def upsert(conn: sqlite3.Connection, user: str, given: dict[str, Any]) -> tuple[
     row = _named(conn, user, given)
     if row is None:
         return _insert(conn, user, given), True
+    was_waiting = row["state"] == "pending"
     if given.get("name"):
         row = _restarted(conn, row, given)
     columns = _columns(conn, row["project_id"], given, row["config"], row["sweep_id"] is not None)
+    if was_waiting and row["state"] == "running":
+        columns["user"] = user  # a sweep's run is of the person whose agent runs it
     return runs.update(conn, row["id"], **columns), False
 
 

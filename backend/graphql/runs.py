@@ -10,9 +10,9 @@ from ariadne import ObjectType
 from ariadne.types import SchemaBindable
 from graphql import GraphQLResolveInfo
 
+from ..permissions import User
 from ..storage import files, filters, projects, runs
 from . import run_changes
-from .context import User
 from .errors import ClientError
 from .ids import encode
 from .paging import connection, page
@@ -118,8 +118,10 @@ def resolve_tags(row: sqlite3.Row, _: GraphQLResolveInfo) -> list[str]:
 
 
 @run.field("readOnly")
-def resolve_read_only(*_: Any) -> bool:
-    return False
+def resolve_read_only(row: sqlite3.Row, info: GraphQLResolveInfo) -> bool:
+    if info.context.user.admin:
+        return False
+    return not info.context.may_change(projects.entity_of(info.context.rows, "Project", row["project_id"]) or "")
 
 
 @run.field("wandbConfig")

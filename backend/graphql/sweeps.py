@@ -9,11 +9,11 @@ from ariadne import MutationType, ObjectType
 from ariadne.types import SchemaBindable
 from graphql import GraphQLResolveInfo
 
+from ..permissions import User
 from ..search import settings as sweep_settings
 from ..storage import agents as agent_rows
 from ..storage import projects, sweeps
 from . import sweep_changes, sweep_filters
-from .context import User
 from .errors import ClientError
 from .ids import decode, encode
 from .paging import connection, listed

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import sqlite3
 from typing import Any
 
 from ariadne import MutationType, ObjectType, QueryType
 from ariadne.types import SchemaBindable
 from graphql import GraphQLResolveInfo
 
-from .context import User
+from ..permissions import User
+from ..storage import users
 from .errors import ClientError
+from .paging import connection, page
 
 query = QueryType()
 mutation = MutationType()
@@ -30,10 +33,10 @@ def resolve_viewer(_: Any, info: GraphQLResolveInfo) -> User:
 def resolve_users(
     _: Any, info: GraphQLResolveInfo, query: str | None = None, first: int | None = None, after: str | None = None
 ) -> dict[str, Any]:
-    """The one user there is, if the query names them."""
-    asker = info.context.user
-    found = query in {None, asker.name, asker.email}
-    return {"edges": [{"node": asker}] if found else [], "pageInfo": {"hasNextPage": False}}
+    """Users by a name or address, or by how one begins or ends."""
+    limit, offset = page(first, after)
+    found = [_user(row) for row in users.matching(info.context.rows, query)]
+    return connection(found[offset : offset + limit], first, after, len(found))
 
 
 @query.field("entity")
@@ -47,8 +50,8 @@ def resolve_organization(*_: Any, name: str) -> None:
 
 
 @mutation.field("generateApiKey")
-def resolve_generate_api_key(*_: Any, input: dict[str, Any]) -> None:
-    raise ClientError("the embedded backend has one key, in server.json of its data folder")
+def resolve_generate_api_key(_: Any, info: GraphQLResolveInfo, input: dict[str, Any]) -> None:
+    raise ClientError(f"a user has one key here; `sweepkit user key {info.context.user.name}` makes a new one")
 
 
 @user.field("id")
@@ -85,8 +88,10 @@ def resolve_api_keys(*_: Any) -> dict[str, Any]:
 
 
 @user.field("teams")
-def resolve_teams(row: User, _: GraphQLResolveInfo) -> dict[str, Any]:
-    return {"edges": [{"node": {"name": row.name}}]}
+def resolve_teams(row: User, info: GraphQLResolveInfo) -> dict[str, Any]:
+    """The own entity, and those that are shared."""
+    names = [row.name, *users.shared_entities(info.context.rows)]
+    return {"edges": [{"node": {"name": name}} for name in names]}
 
 
 @user.field("organizations")
@@ -105,8 +110,8 @@ def resolve_entity_name(row: dict[str, str], _: GraphQLResolveInfo) -> str:
 
 
 @entity.field("entityType")
-def resolve_entity_type(*_: Any) -> str:
-    return "user"
+def resolve_entity_type(row: dict[str, str], info: GraphQLResolveInfo) -> str:
+    return "team" if resolve_is_team(row, info) else "user"
 
 
 @entity.field("codeSavingEnabled")
@@ -116,7 +121,16 @@ def resolve_yes(*_: Any) -> bool:
 
 
 @entity.field("isTeam")
+def resolve_is_team(row: dict[str, str], info: GraphQLResolveInfo) -> bool:
+    """An entity that is no user's is shared."""
+    return not users.is_owned(info.context.rows, row["name"])
+
+
 @entity.field("readOnly")
+def resolve_read_only(row: dict[str, str], info: GraphQLResolveInfo) -> bool:
+    return not info.context.may_change(row["name"])
+
+
 @entity.field("readOnlyAdmin")
 @entity.field("privateOnly")
 @entity.field("isPaid")
@@ -131,8 +145,12 @@ def resolve_members(*_: Any) -> list[Any]:
 
 @entity.field("user")
 def resolve_entity_user(row: dict[str, str], info: GraphQLResolveInfo) -> User | None:
-    asker: User = info.context.user
-    return asker if asker.name == row["name"] else None
+    found = users.by_name(info.context.rows, row["name"])
+    return _user(found) if found is not None else None
+
+
+def _user(row: sqlite3.Row) -> User:
+    return User(row["name"], row["email"], bool(row["admin"]))
 
 
 def _id(kind: str, name: str) -> str:

@@ -7,6 +7,22 @@ import sqlite3
 from .. import clock
 from .names import checked
 
+# From a row to the entity in which it lies, by the kind of its global id.
+_PATHS = {
+    "Project": "SELECT entity FROM projects WHERE id = ?",
+    "Run": "SELECT entity FROM projects JOIN runs ON runs.project_id = projects.id WHERE runs.id = ?",
+    "Sweep": "SELECT entity FROM projects JOIN sweeps ON sweeps.project_id = projects.id WHERE sweeps.id = ?",
+    "Agent": "SELECT entity FROM projects JOIN sweeps ON sweeps.project_id = projects.id"
+    " JOIN agents ON agents.sweep_id = sweeps.id WHERE agents.id = ?",
+    "ArtifactSequence": "SELECT entity FROM projects JOIN artifact_collections c ON c.project_id = projects.id"
+    " WHERE c.id = ?",
+    "Artifact": "SELECT entity FROM projects JOIN artifact_collections c ON c.project_id = projects.id"
+    " JOIN artifacts a ON a.sequence_id = c.id WHERE a.id = ?",
+    "ArtifactManifest": "SELECT entity FROM projects JOIN artifact_collections c ON c.project_id = projects.id"
+    " JOIN artifacts a ON a.sequence_id = c.id JOIN artifact_manifests m ON m.artifact_id = a.id WHERE m.id = ?",
+}
+_PATHS["ArtifactPortfolio"] = _PATHS["ArtifactSequence"]
+
 
 def find(conn: sqlite3.Connection, entity: str, name: str) -> sqlite3.Row | None:
     return conn.execute("SELECT * FROM projects WHERE entity = ? AND name = ?", (entity, name)).fetchone()
@@ -14,6 +30,12 @@ def find(conn: sqlite3.Connection, entity: str, name: str) -> sqlite3.Row | None
 
 def by_id(conn: sqlite3.Connection, pk: int) -> sqlite3.Row | None:
     return conn.execute("SELECT * FROM projects WHERE id = ?", (pk,)).fetchone()
+
+
+def entity_of(conn: sqlite3.Connection, kind: str, pk: int) -> str | None:
+    """The entity in which row ``pk`` of a kind of global ids lies; None where there is no such row."""
+    row = conn.execute(_PATHS[kind], (pk,)).fetchone()
+    return None if row is None else str(row["entity"])
 
 
 def ensure(conn: sqlite3.Connection, entity: str, name: str) -> sqlite3.Row:

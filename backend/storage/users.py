@@ -47,7 +47,26 @@ def is_removed(row: sqlite3.Row) -> bool:
 
 def owned_by_another(conn: sqlite3.Connection, entity: str, name: str) -> bool:
     """Whether an entity is the own one of a user other than ``name``, who may have been removed."""
-    return entity != name and _row(conn, entity) is not None
+    return entity != name and is_owned(conn, entity)
+
+
+def is_owned(conn: sqlite3.Connection, entity: str) -> bool:
+    """Whether an entity is a user's own one, removed or not; otherwise it is shared."""
+    return _row(conn, entity) is not None
+
+
+def shared_entities(conn: sqlite3.Connection) -> list[str]:
+    """The entities that are no user's and have projects, in order of their names."""
+    query = "SELECT DISTINCT entity FROM projects WHERE entity NOT IN (SELECT name FROM users) ORDER BY entity"
+    return [str(row["entity"]) for row in conn.execute(query)]
+
+
+def matching(conn: sqlite3.Connection, query: str | None) -> list[sqlite3.Row]:
+    """The user of this name or address; else those with it at the beginning or end, as W&B searches for users."""
+    rows = listing(conn)
+    exact = [row for row in rows if query in (row["name"], row["email"])]
+    near = [row for row in rows if any(_begins_or_ends(row[column], query or "") for column in ("name", "email"))]
+    return exact or near
 
 
 def listing(conn: sqlite3.Connection) -> list[sqlite3.Row]:
@@ -151,6 +170,10 @@ def _check_free(conn: sqlite3.Connection, name: str, key: str) -> None:
     holder = by_key(conn, key)
     if holder is not None and holder["name"] != name:
         raise UserError("this key is another user's", "leave --key out for a random one", 409)
+
+
+def _begins_or_ends(text: str, part: str) -> bool:
+    return text.startswith(part) or text.endswith(part)
 
 
 def _found(conn: sqlite3.Connection, name: str) -> sqlite3.Row:
