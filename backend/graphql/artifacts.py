@@ -34,6 +34,7 @@ mutation = MutationType()
 project_type = ObjectType("Project")
 artifact = ObjectType("Artifact")
 alias = ObjectType("ArtifactAlias")
+type_ = ObjectType("ArtifactType")
 membership = ObjectType("ArtifactCollectionMembership")
 
 # --- fields of a version
@@ -111,9 +112,16 @@ def by_name(row: Row, info: Info, name: str) -> Row | None:
 
 
 @project_type.field("artifact")
-def artifact_by_name(row: Row, info: Info, name: str) -> Row | None:
+def artifact_by_name(row: Row, info: Info, name: str, **_: Any) -> Row | None:
     found = by_name(row, info, name)
     return store.by_id(info.context.rows, found["artifact_id"]) if found is not None else None
+
+
+@type_.field("artifact")
+def artifact_of_type(row: Row, info: Info, name: str) -> Row | None:
+    found = store.membership(current(info), row["project_id"], name)
+    member = store.by_id(info.context.rows, found["artifact_id"]) if found is not None else None
+    return member if member is not None and artifact_type(member, info)["id"] == row["id"] else None
 
 
 # --- making
@@ -291,4 +299,4 @@ features = (
     "CLIENT_IDS",
     "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
 )
-bindables: list[SchemaBindable] = [query, mutation, project_type, artifact, alias, membership]
+bindables: list[SchemaBindable] = [query, mutation, project_type, type_, artifact, alias, membership]

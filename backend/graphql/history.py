@@ -30,8 +30,8 @@ def resolve_history(
     maxStep: Any = None,
 ) -> list[str]:
     low, high = _step("minStep", minStep), _step("maxStep", maxStep)
-    most = DEFAULT_SAMPLES if samples is None else samples
-    return curves.lines(info.context.rows, row["id"], most, low, high)
+    texts = list(history.texts(info.context.rows, row["id"], low, high))
+    return curves.thin(texts, DEFAULT_SAMPLES if samples is None else samples)
 
 
 @run.field("sampledHistory")
@@ -47,7 +47,8 @@ def resolve_sampled_history(
 
 @run.field("events")
 def resolve_events(row: sqlite3.Row, info: GraphQLResolveInfo, samples: int | None = None) -> list[str]:
-    return curves.events(info.context.rows, row["id"], DEFAULT_SAMPLES if samples is None else samples)
+    texts = history.event_texts(info.context.rows, row["id"])
+    return curves.thin(texts, DEFAULT_SAMPLES if samples is None else samples)
 
 
 @run.field("systemMetrics")
@@ -146,8 +147,13 @@ def _structured(row: sqlite3.Row) -> dict[str, Any]:
 
 
 @run.field("parquetHistory")
-def resolve_parquet_history(*_: Any, liveKeys: list[str]) -> dict[str, Any]:
-    return {"parquetUrls": [], "liveData": []}
+def resolve_parquet_history(row: sqlite3.Row, info: GraphQLResolveInfo, liveKeys: list[str]) -> dict[str, Any]:
+    """All of the history is live: told by its two ends, between which the client reads it page by page."""
+    ends = history.ends(info.context.rows, row["id"])
+    return {
+        "parquetUrls": [],
+        "liveData": [{key: end[key] for key in ["_step", *liveKeys] if key in end} for end in ends],
+    }
 
 
 def _step(name: str, value: Any) -> int | None:

@@ -182,7 +182,7 @@ def resolve_update_run_state(_: Any, info: GraphQLResolveInfo, input: dict[str, 
         if row is None:
             raise ClientError("there is no such run", 404)
         if row["state"] not in _SETTABLE.get(state, set()):
-            raise ClientError(f"a run that is {row['state']} cannot become {state!r}")
+            raise ClientError(f"invalid state transition: a run that is {row['state']} cannot become {state!r}")
         if row["sweep_id"] is not None:
             raise ClientError("the state of a sweep's run is the sweep's to set")
         runs.update(conn, pk, state=state)

@@ -28,6 +28,7 @@ FEATURES = (
     "LARGE_FILENAMES",
     "MARK_RUN_FILES_UPLOADED",
     "STRUCTURED_CONSOLE_LOGS",
+    "UPDATE_RUN_STATE",
 )
 # The client compares these with its own version, and with versions that understand newer file layouts.
 CLIENT_VERSIONS = {"min_cli_version": "0.10.0", "max_cli_version": "99.0.0"}

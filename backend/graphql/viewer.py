@@ -11,7 +11,7 @@ from ariadne.types import SchemaBindable
 from graphql import GraphQLResolveInfo
 
 from ..permissions import User
-from ..storage import users
+from ..storage import projects, users
 from .errors import ClientError
 from .paging import connection, page
 
@@ -138,15 +138,35 @@ def resolve_no(*_: Any) -> bool:
     return False
 
 
+@entity.field("defaultAccess")
+def resolve_default_access(*_: Any) -> str:
+    return "PRIVATE"  # for who has a key, as its projects are
+
+
+@entity.field("storageBytes")
+def resolve_storage_bytes(row: dict[str, str], info: GraphQLResolveInfo) -> int:
+    return projects.stored_bytes(info.context.rows, row["name"])
+
+
 @entity.field("members")
-def resolve_members(*_: Any) -> list[Any]:
-    return []
+def resolve_members(row: dict[str, str], info: GraphQLResolveInfo) -> list[dict[str, Any]]:
+    """Who may change what is in the entity by being a member: its user, or everybody where it is shared."""
+    rows, name = info.context.rows, row["name"]
+    owner = users.by_name(rows, name)
+    found = [owner] if owner is not None else [] if users.is_owned(rows, name) else users.listing(rows)
+    return [_member(user) for user in found]
 
 
 @entity.field("user")
 def resolve_entity_user(row: dict[str, str], info: GraphQLResolveInfo) -> User | None:
     found = users.by_name(info.context.rows, row["name"])
     return _user(found) if found is not None else None
+
+
+def _member(row: sqlite3.Row) -> dict[str, Any]:
+    name = row["name"]
+    told = {"id": _id("User", name), "name": name, "username": name, "email": row["email"]}
+    return {**told, "admin": bool(row["admin"]), "pending": False, "accountType": "USER"}
 
 
 def _user(row: sqlite3.Row) -> User:

@@ -59,5 +59,17 @@ def listing(conn: sqlite3.Connection, entity: str, limit: int, offset: int) -> l
     ).fetchall()
 
 
+def stored_bytes(conn: sqlite3.Connection, entity: str) -> int:
+    """The sizes of the run files and the artifacts' contents in an entity's projects, added up."""
+    ours = "(SELECT id FROM projects WHERE entity = :entity)"
+    row = conn.execute(
+        "SELECT (SELECT coalesce(sum(size), 0) FROM files JOIN runs ON runs.id = files.run_id"
+        f" WHERE runs.project_id IN {ours}) + (SELECT coalesce(sum(size), 0) FROM artifact_contents"
+        f" WHERE project_id IN {ours})",
+        {"entity": entity},
+    ).fetchone()
+    return int(row[0])
+
+
 def describe(conn: sqlite3.Connection, pk: int, description: str) -> None:
     conn.execute("UPDATE projects SET description = ? WHERE id = ?", (description, pk))

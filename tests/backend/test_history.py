@@ -15,6 +15,16 @@ from sweepkit.backend.filestream import CONSOLE, EVENTS, HISTORY
 Make = Callable[..., Any]
 
 
+@given(st.lists(st.integers(), max_size=300), st.integers(-5, 400))
+def test_thinning_keeps_order_ends_and_number(items: list[int], most: int) -> None:
+    numbered = list(enumerate(items))
+    kept = curves.thin(numbered, most)
+    assert len(kept) == max(0, min(most, len(items)))
+    assert kept == sorted(kept, key=lambda item: item[0]) and len(set(kept)) == len(kept)
+    if most >= 2 and items:
+        assert kept[0] == numbered[0] and kept[-1] == numbered[-1]
+
+
 @given(
     st.text(max_size=30)
     | st.dictionaries(
@@ -76,13 +86,29 @@ def test_sampled_history_has_rows_with_all_keys(ask: Make, logged: str) -> None:
 
 
 def test_keys_counts_and_system_metrics(ask: Make, logged: str) -> None:
-    fields = "historyKeys historyLineCount eventsLineCount systemMetrics parquetHistory(liveKeys: []) { parquetUrls }"
-    run = _run(ask, logged, fields)
+    run = _run(ask, logged, "historyKeys historyLineCount eventsLineCount systemMetrics")
     assert run["historyKeys"]["lastStep"] == 999
     assert run["historyKeys"]["keys"]["y"]["typeCounts"] == [{"type": "number", "count": 100}]
     assert (run["historyLineCount"], run["eventsLineCount"]) == (1000, 1)
     assert json.loads(run["systemMetrics"]) == {"system.cpu": "NaN"}
-    assert run["parquetHistory"] == {"parquetUrls": []}
+
+
+def test_what_no_export_holds_is_live_and_known_by_its_two_ends(ask: Make, logged: str, script: Make) -> None:
+    parquet = _run(ask, logged, 'parquetHistory(liveKeys: ["_step", "x"]) { parquetUrls liveData }')["parquetHistory"]
+    assert parquet["parquetUrls"] == []
+    assert parquet["liveData"] == [{"_step": 0, "x": 0}, {"_step": 999, "x": 999}]
+    exported = script(
+        """
+        run = wandb.Api().run("histories/long")
+        exported = run.download_history_exports(sys.argv[1], require_complete_history=False)
+        try:
+            run.download_history_exports(sys.argv[1])
+        except Exception as error:
+            print(json.dumps([len(exported.paths), exported.contains_live_data, type(error).__name__]))
+    """,
+        "exports",
+    )
+    assert exported == [0, True, "IncompleteRunHistoryError"]
 
 
 def test_the_client_scans_all_of_it(script: Make, logged: str) -> None:
