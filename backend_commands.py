@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -115,12 +116,50 @@ def gc(backend: str, format: str, dry_run: bool) -> None:
     output.emit(shown if format == "table" else record, format, columns, value="bytes")
 
 
+@click.command()
+@common
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+def backup(backend: str, format: str, file: Path, force: bool) -> None:
+    """Save all of the embedded backend in one file, while it works."""
+    from .backend import backups
+
+    _only_embedded(backend)
+    made = backups.save(start_backend(), file, force)
+    record = {name: made[name] for name in ("file", "bytes", "blobs", "created_at", "missing")}
+    shown = {**record, "bytes": output.size(record["bytes"])} if format == "table" else record
+    output.emit(shown, format, {"file": "backup", "bytes": "size", "blobs": "files"}, value="file")
+    message("it holds the keys of the backend: keep it as you keep those")
+    if made["missing"]:
+        message(f"warning: {len(made['missing'])} file contents that the store names were not there to be saved")
+
+
+@click.command()
+@common
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Though the data folder holds a store; that is kept beside.")
+def restore(backend: str, format: str, file: Path, force: bool) -> None:
+    """Put a backup in the place of the embedded backend's data."""
+    from .backend import backups
+
+    _only_embedded(backend)
+    done = backups.restore(file, force)
+    former = str(done.former) if done.former else None
+    record = {"url": done.server.url, "created_at": done.head["created_at"], "former": former}
+    columns = {"url": "serving at", "created_at": "as it was at", "former": "the former store"}
+    output.emit(record, format, columns, value="url")
+
+
+def _only_embedded(backend: str) -> None:
+    if backend == "wandb":
+        raise UsageError("this looks after the embedded backend, not after W&B's servers", "leave --backend out")
+
+
 def _administer(backend: str, method: str, path: str, **options: Any) -> dict[str, Any]:
     """What the embedded backend, started if need be, answers to an administrator; with its ``url``."""
     from .backend import daemon
 
-    if backend == "wandb":
-        raise UsageError("this looks after the embedded backend, not after W&B's servers", "leave --backend out")
+    _only_embedded(backend)
     server = start_backend()
     return {**daemon.administer(server, method, path, **options).json(), "url": server.url}
 
@@ -135,4 +174,4 @@ def _tell_key(answer: dict[str, Any], format: str) -> None:
     message("the key is not shown again; it opens the pages too")
 
 
-COMMANDS: list[click.Command] = [serve, user, gc]
+COMMANDS: list[click.Command] = [serve, user, backup, restore, gc]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,7 +27,8 @@ from .graphql import schema
 from .permissions import Denied
 from .storage import runs
 from .storage.blobs import Blobs
-from .storage.database import Database, StoreError
+from .storage.database import Database
+from .storage.opening import StoreError, is_damage, told
 from .tokens import Signer, secret_at
 
 CRASH_VARIABLE = "SWEEPKIT_CRASH_AFTER"
@@ -126,12 +128,21 @@ def _denied(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error), "errors": [{"message": str(error)}]}, status_code=403)
 
 
+def _database_failed(request: Request, error: Exception) -> Response:
+    """A damaged file, or a disk that cannot be read: told, logged, and asked to be tried again."""
+    failure = told(error, request.app.state.database.path)  # type: ignore[arg-type]
+    _log.error("%s; %s", failure, failure.hint)
+    return _store_failed(request, failure)
+
+
 def _http(request: Request, error: Exception) -> Response:
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "internal error")
     return JSONResponse({"error": detail}, status_code=status)
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
+    if isinstance(error, sqlite3.OperationalError) or is_damage(error):
+        return _database_failed(request, error)
     return JSONResponse({"error": "internal error; the server's log says more"}, status_code=500)
 
 
@@ -139,6 +150,7 @@ _HANDLERS = {
     limits.TooMuch: _too_much,
     StoreError: _store_failed,
     Denied: _denied,
+    sqlite3.DatabaseError: _unexpected,
     HTTPException: _http,
     Exception: _unexpected,
 }

@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import requests
@@ -20,6 +20,8 @@ from .. import home
 from ..errors import SweepkitError, Unreachable, UsageError
 from ..home import Server, make_home, read_server
 from .tokens import Signer, secret_at
+
+T = TypeVar("T")
 
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
@@ -83,6 +85,19 @@ def stop() -> bool:
     with contextlib.suppress(ChildProcessError):
         os.waitpid(running.pid, 0)  # started by this very process: do not leave a zombie
     return True
+
+
+def restarted(work: Callable[[], T]) -> tuple[T, Server]:
+    """Do ``work`` while no backend holds the data folder and none can start; then start it, on the port that it had.
+
+    Raises what ``work`` raises; a backend that ran is not started again then.
+    """
+    folder = make_home()
+    with _starting(folder):
+        stop()
+        with _held(folder):
+            result = work()
+        return result, _launch(folder, None)
 
 
 def _stuck() -> Server | None:
@@ -169,7 +184,10 @@ def _wait_until_ready(process: subprocess.Popen[bytes], begin: int) -> Server:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         note = read_server()
-        if note is not None and note.pid == process.pid and healthy(note):
+        if note is not None and healthy(note):
+            if note.pid != process.pid:  # one was on its way, whose starter was killed: ours waits for the folder
+                process.kill()
+                process.wait()
             return note
         if process.poll() is not None:
             _raise_failed(process.returncode, begin)
@@ -209,6 +227,19 @@ def _starting(folder: Path) -> Iterator[None]:
     """Only one start at a time; the lock is the kernel's and ends with its holder."""
     with (folder / "start.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the data folder as a server does. Raises SweepkitError when one took it first (a service manager's)."""
+    with (folder / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SweepkitError(
+                f"a backend was started in {folder} meanwhile", "keep it stopped, and try again"
+            ) from None
         yield
 
 

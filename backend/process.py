@@ -19,8 +19,9 @@ from .. import home
 from ..errors import UsageError
 from ..home import Server
 from . import app as asgi
+from . import swap
 from .storage import users
-from .storage.database import StoreError
+from .storage.opening import FREE_SPACE, StoreError
 
 ADDRESS = "127.0.0.1"
 _LOCK_PATIENCE = 5.0  # seconds; a server that is being stopped holds the folder for a moment
@@ -37,18 +38,17 @@ def serve(port: int | None) -> None:
     folder = home.make_home()
     refuse_network_folder(folder)
     with _only_one(folder), contextlib.closing(_listening(port, folder)) as listener:
-        name, key = account(folder)
         try:
+            swap.finish(folder)  # a restore that a crash cut off
+            name, key = account(folder)
             app = asgi.create(folder)
         except (StoreError, OSError) as error:
-            raise UsageError(f"the data folder {folder} cannot be used: {error}", _STORE_HINT) from error
+            hint = error.hint if isinstance(error, StoreError) else FREE_SPACE
+            raise UsageError(f"the data folder {folder} cannot be used: {error}", hint) from error
         app.state.database.write(lambda conn: users.ensure(conn, name, key))
         app.state.owner = name
         url = f"http://{ADDRESS}:{listener.getsockname()[1]}"
         _run(app, listener, Server(url, key, name, os.getpid()))
-
-
-_STORE_HINT = "free some disk space, mend its permissions, or choose another folder with SWEEPKIT_HOME"
 
 
 class _Announcing(uvicorn.Server):
@@ -173,7 +173,7 @@ def account(folder: Path) -> tuple[str, str]:
             json.dump({"entity": name, "key": key}, out)
         draft.replace(file)
     except OSError as error:
-        raise UsageError(f"the data folder {folder} cannot be written: {error.strerror}", _STORE_HINT) from error
+        raise UsageError(f"the data folder {folder} cannot be written: {error.strerror}", FREE_SPACE) from error
     return name, key
 
 

@@ -25,8 +25,8 @@ from . import limits
 from .graphql import schema
 from .graphql.context import Context
 from .graphql.errors import ClientError
-from .storage.database import StoreError
 from .storage.names import BadName
+from .storage.opening import StoreError, is_damage
 from .storage.plain_json import named_numbers
 
 _log = logging.getLogger(__name__)
@@ -91,8 +91,8 @@ def _shown(error: GraphQLError) -> dict[str, Any]:
 def _status(result: ExecutionResult) -> int:
     for error in result.errors or ():
         original = error.original_error
-        if isinstance(original, (StoreError, sqlite3.OperationalError)):
-            return 503  # a full disk: the client tries again
+        if isinstance(original, (StoreError, sqlite3.OperationalError)) or is_damage(original):
+            return 503  # a full disk, or one that is to be mended: the client tries again
         if isinstance(original, BadName) or (original is None and result.data is None):
             return 400
         status = (getattr(original, "extensions", None) or {}).get("status", 200)

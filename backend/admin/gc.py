@@ -18,17 +18,16 @@ from ..storage import artifact_contents, garbage
 from ..storage.blobs import Blobs
 from ..storage.database import Database
 
-PREFIXES = tuple(f"{number:02x}" for number in range(256))
 _CONTENTS = 100  # looked at and moved away in one change
 _PAGES = 200  # given back in one change
-_BUSY = "a backup or a collection is at work; try again when it is done"
+BUSY = "a backup or a collection is at work; try again when it is done"
 
 
 async def post(request: Request) -> Response:
     """Collect, or with ``dry_run=1`` only say what would be. 409 while a backup or another collection is at work."""
     state = request.app.state
     if not state.keeping.acquire(blocking=False):
-        return JSONResponse({"error": _BUSY}, status_code=409)
+        return JSONResponse({"error": BUSY}, status_code=409)
     try:
         work = preview if request.query_params.get("dry_run") == "1" else collect
         return JSONResponse(await run_in_threadpool(work, state.database, state.blobs))
@@ -40,7 +39,7 @@ def preview(database: Database, blobs: Blobs) -> dict[str, Any]:
     """What ``collect`` would find now; nothing is changed."""
     parts = artifact_contents.parts_store(blobs)
     found = garbage.Found()
-    for prefix in PREFIXES:
+    for prefix in garbage.PREFIXES:
         conn = database.read()
         found += _sizes(blobs, set(blobs.digests(prefix)) - garbage.needed(conn, prefix))
         found += _sizes(parts, set(parts.digests(prefix)) - garbage.needed_parts(conn, prefix))
@@ -57,7 +56,7 @@ def collect(database: Database, blobs: Blobs) -> dict[str, Any]:
 
 def _sweep(database: Database, blobs: Blobs, tables: tuple[str, ...]) -> garbage.Found:
     found = garbage.Found()
-    for prefix in PREFIXES:
+    for prefix in garbage.PREFIXES:
         here = blobs.digests(prefix)
         loose = sorted(set(here) - garbage.pointed_to(database.read(), prefix, tables)) if here else []
         for first in range(0, len(loose), _CONTENTS):

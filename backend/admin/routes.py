@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from . import gc, users
+from . import backup, gc, users
 
 
 class AdministratorsOnly:
@@ -26,6 +26,6 @@ class AdministratorsOnly:
             await refusal(scope, receive, send)
 
 
-_ROUTES: list[BaseRoute] = [*gc.routes, *users.routes]
+_ROUTES: list[BaseRoute] = [*backup.routes, *gc.routes, *users.routes]
 
 routes = [Mount("/admin", routes=_ROUTES, middleware=[Middleware(AdministratorsOnly)])]

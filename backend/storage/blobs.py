@@ -92,6 +92,12 @@ class Blobs:
             draft.unlink(missing_ok=True)
         return Blob(sha.hexdigest(), base64.b64encode(md5.digest()).decode(), len(content))
 
+    def draft(self) -> Path:
+        """A new, empty file among the incoming ones; after a crash the next start deletes it."""
+        descriptor, name = tempfile.mkstemp(dir=self._incoming)
+        os.close(descriptor)
+        return Path(name)
+
     @contextlib.contextmanager
     def until_noted(self, blob: Blob) -> Iterator[None]:
         """Let go of a received content at the end, when a row points to it, or nothing ever will."""

@@ -17,18 +17,17 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
+from . import opening
+from .opening import StoreError
+
+__all__ = ["Change", "Database", "StoreError"]
+
 T = TypeVar("T")
 Change = Callable[[sqlite3.Connection], Any]
 
-SCHEMA = Path(__file__).with_name("schema")
-VERSION = 1
 _SEARCHED = 256  # characters of a text that a regular expression is tried on
 _BATCH = 512  # changes in one commit at most, so that the first of them does not wait too long
 _log = logging.getLogger(__name__)
-
-
-class StoreError(Exception):
-    """The store cannot be opened or written: a full disk, a read-only folder, a file that is no store."""
 
 
 class Database:
@@ -158,23 +157,14 @@ def _regexp(pattern: str, value: object) -> bool:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    new = opening.is_new(path)
     try:
         connection = _connect(path)
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts for a new file only: it can shrink later
+        if new:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that the file can shrink later, in steps
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        _make_schema(connection)
+        opening.prepare(connection, path)
     except sqlite3.Error as error:
-        raise StoreError(f"cannot open the store {path}: {error}") from error
+        raise opening.told(error, path) from error
     return connection
-
-
-def _make_schema(connection: sqlite3.Connection) -> None:
-    """A new store gets its tables; an existing one is checked to be of this version."""
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == VERSION:
-        return
-    if version != 0:
-        raise StoreError(f"the store has version {version}, this sweepkit knows {VERSION}: use a newer sweepkit")
-    scripts = "\n".join(file.read_text(encoding="utf-8") for file in sorted(SCHEMA.glob("*.sql")))
-    connection.executescript(f"BEGIN IMMEDIATE;\n{scripts}\nPRAGMA user_version = {VERSION};\nCOMMIT;")

@@ -19,6 +19,7 @@ from .database import Database
 
 CONTENTS = ("files", "artifact_manifests", "artifact_contents", "artifact_entries")  # tables; the column is digest
 PARTS = ("artifact_parts",)  # of large files on their way, in a folder of their own
+PREFIXES = tuple(f"{number:02x}" for number in range(256))  # of digests, to look at some of them at a time
 ABANDONED_SECONDS = 86400.0
 _STEP = 500  # rows or contents that one change looks at, so that other requests need not wait
 

@@ -51,14 +51,15 @@ class Client:
         self.over = threading.Event()
         self.repeated = 0
 
-    def send(self, method: str, url: str, **options: Any) -> requests.Response:
-        """Repeat a request until it is answered with anything but 429 or 5xx."""
+    def send(self, method: str, url: str, gone: bool = False, **options: Any) -> requests.Response:
+        """Repeat a request until it is answered with anything but 429 or 5xx; where it may be ``gone``, also by 404."""
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 answer = self.session.request(method, url, timeout=30, **options)
                 if answer.status_code != 429 and answer.status_code < 500:
-                    answer.raise_for_status()
+                    if not (gone and answer.status_code == 404):
+                        answer.raise_for_status()
                     return answer
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
                 pass
@@ -128,32 +129,39 @@ def garbage(client: Client) -> dict[str, Any]:
             client.send("PUT", place["uploadUrl"], data=content)
         found = client.ask(DELETE_RUN, r=name)["project"]["run"]
         if found:
-            client.ask(DELETE, id=found["id"])
+            delete = {"query": DELETE, "variables": {"id": found["id"]}}
+            client.send("POST", f"{client.url}/graphql", gone=True, json=delete)  # the answer to the first may be lost
         deleted.append(name)
         collected += client.send("POST", f"{client.url}/admin/gc").json()["blobs"]
     return {"deleted": deleted, "collected": collected}
 
 
 def sweeps(client: Client) -> dict[str, Any]:
-    """An agent that claims configurations of a grid, one after the other, and finishes their runs."""
-    values = list(range(400))
-    config = {"method": "grid", "program": "t.py", "parameters": {"x": {"values": values}}}
-    sweep = client.ask(SWEEP, config=json.dumps(config))["upsertSweep"]["sweep"]["name"]
-    agent = client.ask(AGENT, sweep=sweep)["createAgent"]["agent"]["id"]
-    claims: dict[str, Any] = {}
+    """An agent that works on one grid after the other: claims a configuration, and finishes its run."""
+    claims: dict[str, dict[str, Any]] = {}
     while not client.over.is_set():
-        commands = json.loads(client.ask(BEAT, id=agent, states="{}")["agentHeartbeat"]["commands"])
-        for command in commands:
-            if command["type"] == "exit":
-                return {"claims": {sweep: claims}}
-            run, x = command["run_id"], command["args"]["x"]["value"]
-            client.ask(UPSERT, input={"modelName": PROJECT, "name": run, "sweep": sweep,
-                                      "config": json.dumps({"x": {"value": x}})})  # fmt: skip
-            client.stream(run, {"files": {"wandb-history.jsonl": {"offset": 0, "content": [row(run, 0)]}}})
-            client.stream(run, {"complete": True, "exitcode": 0})
-            claims[run] = x
-        time.sleep(0.02)
-    return {"claims": {sweep: claims}}
+        config = {"method": "grid", "program": "t.py", "parameters": {"x": {"values": list(range(50))}}}
+        sweep = client.ask(SWEEP, config=json.dumps(config))["upsertSweep"]["sweep"]["name"]
+        agent = client.ask(AGENT, sweep=sweep)["createAgent"]["agent"]["id"]
+        claims[sweep] = {}
+        while not client.over.is_set():
+            commands = json.loads(client.ask(BEAT, id=agent, states="{}")["agentHeartbeat"]["commands"])
+            if any(command["type"] == "exit" for command in commands):
+                break
+            for command in commands:
+                claims[sweep][command["run_id"]] = tried(client, sweep, command)
+            time.sleep(0.02)
+    return {"claims": claims}
+
+
+def tried(client: Client, sweep: str, command: dict[str, Any]) -> int:
+    """Run a claimed trial to its end; its configuration."""
+    run, x = command["run_id"], int(command["args"]["x"]["value"])
+    config = json.dumps({"x": {"value": x}})
+    client.ask(UPSERT, input={"modelName": PROJECT, "name": run, "sweep": sweep, "config": config})
+    client.stream(run, {"files": {"wandb-history.jsonl": {"offset": 0, "content": [row(run, 0)]}}})
+    client.stream(run, {"complete": True, "exitcode": 0})
+    return x
 
 
 def wandb_run(client: Client) -> dict[str, Any]:
@@ -170,7 +178,7 @@ def wandb_run(client: Client) -> dict[str, Any]:
             path.write_bytes(client.random.randbytes(50_000))
             artifact = wandb.Artifact(f"model-{client.number}", "model")
             artifact.add_file(str(path), "model.bin")
-            run.log_artifact(artifact).wait(timeout=int(PATIENCE))
+            run.log_artifact(artifact).wait()  # the client's own pauses between two attempts grow to a minute
             artifacts[artifact.name] = hashlib.sha256(path.read_bytes()).hexdigest()
         time.sleep(0.01)
     run.finish()

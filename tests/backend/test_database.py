@@ -14,7 +14,6 @@ from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
-from sweepkit.backend.storage import database as module
 from sweepkit.backend.storage import projects
 from sweepkit.backend.storage.database import Database, StoreError
 
@@ -121,20 +120,3 @@ def test_close_commits_what_is_queued_and_refuses_more(tmp_path: Path) -> None:
     assert all(future.done() and future.exception() is None for future in futures)
     with pytest.raises(StoreError, match="closed"):
         store.write(lambda conn: None)
-
-
-@pytest.mark.parametrize("content", [b"this is no database at all" * 99, b"SQLite format 3\x00" + b"\xff" * 5000])
-def test_a_file_that_is_no_store_is_told(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "store.sqlite3"
-    path.write_bytes(content)
-    with pytest.raises(StoreError, match="cannot open the store"):
-        Database(path)
-    assert path.read_bytes() == content
-
-
-def test_a_store_of_a_newer_sweepkit_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "store.sqlite3"
-    with sqlite3.connect(path) as conn:
-        conn.execute(f"PRAGMA user_version = {module.VERSION + 1}")
-    with pytest.raises(StoreError, match="newer sweepkit"):
-        Database(path)

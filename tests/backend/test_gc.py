@@ -15,8 +15,7 @@ import pytest
 import requests
 from sweepkit.backend import clock
 from sweepkit.backend.admin import gc
-from sweepkit.backend.storage import artifact_contents, artifacts, files, garbage, projects, runs
-from sweepkit.backend.storage import database as database_module
+from sweepkit.backend.storage import artifact_contents, artifacts, files, garbage, opening, projects, runs
 from sweepkit.backend.storage.artifact_manifests import Entry, Whole
 from sweepkit.backend.storage.artifact_writing import Draft, begin, commit
 from sweepkit.backend.storage.blobs import Blob, Blobs
@@ -71,7 +70,7 @@ def _version(store: Database, blobs: Blobs, content: bytes, committed: bool = Tr
 
 
 def _there(blobs: Blobs) -> set[str]:
-    return {digest for prefix in gc.PREFIXES for digest in blobs.digests(prefix)}
+    return {digest for prefix in garbage.PREFIXES for digest in blobs.digests(prefix)}
 
 
 def _digest(content: bytes) -> str:
@@ -80,7 +79,7 @@ def _digest(content: bytes) -> str:
 
 def test_every_column_with_a_digest_is_known() -> None:
     """A new column that points to blobs must be added to ``garbage``, or its blobs would be deleted."""
-    schema = "\n".join(file.read_text() for file in sorted(database_module.SCHEMA.glob("*.sql")))
+    schema = "\n".join(file.read_text() for file in sorted(opening.SCHEMA.glob("*.sql")))
     tables = re.findall(r"CREATE TABLE (\w+) \((.*?)\n\)", schema, flags=re.DOTALL)
     columns = {f"{table}.{name}" for table, body in tables for name in re.findall(r"^\s+(\w*digest\w*) ", body, re.M)}
     no_blobs = {"users.key_digest", "artifacts.digest"}
