@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
 
 from .. import permissions
 from ..permissions import User
@@ -21,6 +23,7 @@ class Context:
     user: User
     base_url: str
     signer: Signer
+    memo: dict[Hashable, Any] = field(default_factory=dict)  # what several resolvers of this request need
 
     @property
     def rows(self) -> sqlite3.Connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import dataclass
 from typing import Any
 
 from ariadne import ObjectType
@@ -13,9 +14,10 @@ from graphql import GraphQLResolveInfo
 from ..permissions import User
 from ..storage import files, filters, projects, runs
 from . import run_changes
+from .context import Context
 from .errors import ClientError
 from .ids import encode
-from .paging import connection, page
+from .paging import keyed, page, place
 
 project = ObjectType("Project")
 run = ObjectType("Run")
@@ -60,15 +62,42 @@ def resolve_runs(
     after: str | None = None,
     names: list[str | None] | None = None,
 ) -> dict[str, Any]:
-    condition = condition_of(row, filters, names)
-    limit, offset = page(first, after)
-    found = runs.select(info.context.rows, condition, order_of(order), limit, offset)
-    return connection(found, first, after, runs.count(info.context.rows, *condition))
+    condition, by = _counted(info.context, condition_of(row, filters, names)), order_of(order)
+    limit, _ = page(first, None)
+    at = place(after, len(by) + 1)
+    behind = runs.Place(tuple(at[:-1]), at[-1]) if at else None
+    found = runs.page(info.context.rows, (condition.text, condition.values), by, limit + 1, behind)
+    return keyed([(run, [*spot.keys, spot.pk]) for run, spot in found], limit, after, condition.total)
 
 
 @project.field("runCount")
 def resolve_run_count(row: sqlite3.Row, info: GraphQLResolveInfo, filters: str | None = None) -> int:
-    return runs.count(info.context.rows, *condition_of(row, filters))
+    return _counted(info.context, condition_of(row, filters)).total
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """How many runs a condition holds for, and SQL for the same runs that need not look at them again."""
+
+    total: int
+    text: str
+    values: list[Any]
+
+
+def _counted(context: Context, condition: tuple[str, list[Any]]) -> _Counted:
+    """W&B's client asks for the number of runs and for a page of them in one request: the filter is tried once."""
+    key = ("runs", condition[0], tuple(condition[1]))
+    if key not in context.memo:
+        context.memo[key] = _count(context.rows, *condition)
+    found: _Counted = context.memo[key]
+    return found
+
+
+def _count(rows: sqlite3.Connection, text: str, values: list[Any]) -> _Counted:
+    if "json" not in text and "REGEXP" not in text:  # columns are looked at faster than a list of ids is read
+        return _Counted(runs.count(rows, text, values), text, values)
+    pks = runs.matching(rows, text, values)
+    return _Counted(len(pks), "runs.id IN (SELECT value FROM json_each(?))", [json.dumps(pks)])
 
 
 def condition_of(
@@ -85,8 +114,8 @@ def condition_of(
     return f"runs.project_id = ? AND ({condition})", [project["id"], *values]
 
 
-def order_of(text: str | None) -> tuple[str, list[Any]]:
-    """SQL for W&B's order, for example ``-summary_metrics.loss``. Raises ClientError."""
+def order_of(text: str | None) -> list[filters.Term]:
+    """W&B's order, for example ``-summary_metrics.loss``. Raises ClientError."""
     try:
         return filters.order(text)
     except filters.FilterError as error:

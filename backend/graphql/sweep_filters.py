@@ -38,20 +38,33 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 _LONGEST_PATTERN = 200
 
 
-def matching(rows: Iterable[sqlite3.Row], filters: str | None) -> list[sqlite3.Row]:
-    """The rows that the filter lets through. Raises ClientError for a filter that is none."""
+def matching(rows: Iterable[sqlite3.Row], filters: str, state: Callable[[sqlite3.Row], str]) -> list[sqlite3.Row]:
+    """The rows that the filter lets through. Raises ClientError for a filter that is none.
+
+    ``state`` tells a sweep's state, which is not always the one in its row.
+    """
     try:
-        condition = json.loads(filters or "{}") or {}
-        return [row for row in rows if _holds(condition, row)]
+        condition = json.loads(filters) or {}
+        return [row for row in rows if _holds(condition, _Sweep(row, state))]
     except (ValueError, TypeError, AttributeError) as error:
         raise ClientError(f"the filter {filters!r} cannot be read: {error}") from error
 
 
-def _holds(condition: Any, row: sqlite3.Row) -> bool:
+class _Sweep:
+    """A sweep's fields by their columns' names; the state is asked for only if a filter does."""
+
+    def __init__(self, row: sqlite3.Row, state: Callable[[sqlite3.Row], str]) -> None:
+        self._row, self._state = row, state
+
+    def __getitem__(self, column: str) -> Any:
+        return self._state(self._row) if column == "state" else self._row[column]
+
+
+def _holds(condition: Any, row: _Sweep) -> bool:
     return all(_term(key, value, row) for key, value in condition.items())
 
 
-def _term(key: str, value: Any, row: sqlite3.Row) -> bool:
+def _term(key: str, value: Any, row: _Sweep) -> bool:
     if key == "$and":
         return all(_holds(part, row) for part in value)
     if key == "$or":

@@ -112,7 +112,7 @@ def resolve_priors(
 def resolve_agents(
     obj: sqlite3.Row, info: GraphQLResolveInfo, first: int | None = None, after: str | None = None
 ) -> dict[str, Any]:
-    rows = sweeps.agents(info.context.rows, obj["id"])
+    rows = sweeps.agents(info.context.rows, obj["id"])  # few: one for each process that works on the sweep
     return _everything(rows) if first is None and after is None else _page(rows, first, after)
 
 
@@ -140,13 +140,16 @@ def resolve_project_sweeps(
     after: str | None = None,
     filters: str | None = None,
 ) -> dict[str, Any]:
-    rows = sweeps.listing(info.context.rows, obj["id"])
-    return _page(sweep_filters.matching(rows, filters), first, after)
+    rows, pk = info.context.rows, obj["id"]
+    if not filters:
+        return listed(lambda limit, offset: sweeps.listing(rows, pk, limit, offset), first, after)
+    found = sweep_filters.matching(sweeps.listing(rows, pk), filters, lambda row: sweeps.state(rows, row))
+    return _page(found, first, after)
 
 
 @project.field("totalSweeps")
 def resolve_total(obj: sqlite3.Row, info: GraphQLResolveInfo) -> int:
-    return len(sweeps.listing(info.context.rows, obj["id"]))
+    return sweeps.count(info.context.rows, obj["id"])
 
 
 @run.field("sweep")

@@ -2,6 +2,9 @@
 
 Nothing of a filter becomes part of the SQL text: fields are looked up in a table of columns, and keys of
 configurations and summaries are parameters (JSON paths) like every value.
+
+Values have types, as in MongoDB: a number, a text and a boolean are never equal, and none is less than another. A key
+that is missing equals null. A list or a dictionary as a whole equals nothing that can be asked for.
 """
 
 from __future__ import annotations
@@ -33,8 +36,9 @@ _TEXTS = {
     "commit": "runs.commit_hash",
     "description": "runs.description",
     "notes": "runs.notes",
-    "sweep": "(SELECT sweeps.name FROM sweeps WHERE sweeps.id = runs.sweep_id)",
 }
+_SWEEP = "(SELECT sweeps.name FROM sweeps WHERE sweeps.id = runs.sweep_id)"
+_DURATION = "round((julianday(runs.heartbeat_at) - julianday(runs.created_at)) * 86400.0, 3)"  # seconds
 _TIMES = {
     "created_at": "runs.created_at",
     "createdAt": "runs.created_at",
@@ -49,6 +53,7 @@ _JSON = {
     "summaryMetrics": ("runs.summary", False),
     "summary": ("runs.summary", False),
 }
+_NUMBERS, _BOOLEANS, _TEXT = "('integer', 'real')", "('true', 'false')", "('text')"  # SQLite's types in JSON
 _COMPARISONS = {"$eq": "=", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 
@@ -69,10 +74,20 @@ TRUE, FALSE = Sql("1"), Sql("0")
 
 @dataclass(frozen=True)
 class Field:
-    """What a condition is about. ``kind`` is text, time, tags or json."""
+    """What a condition is about. ``kind`` is text, time, number, sweep, tags or json; ``type`` is a json value's type,
+    NULL where the key is missing."""
 
     kind: str
     sql: Sql
+    type: Sql = Sql("NULL")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One value to sort by."""
+
+    sql: Sql
+    descending: bool
 
 
 @dataclass(frozen=True)
@@ -110,13 +125,12 @@ def parse(given: Any) -> Group:
     return _parse(given, 0, budget)
 
 
-def order(text: str | None) -> tuple[str, list[Any]]:
-    """The SQL order of W&B's text, for example ``-summary_metrics.val_acc``, with its parameters.
+def order(text: str | None) -> list[Term]:
+    """W&B's order, for example ``-summary_metrics.val_acc``, as what to sort by. Raises FilterError.
 
-    Runs without the value come last, ties in the order of creation. Raises FilterError.
+    Runs without the value come last, ties in the order of creation.
     """
-    terms = [_order_term(term.strip()) for term in (text or "+created_at").split(",")[:10]]
-    return ", ".join([*(term.text for term in terms), "runs.id"]), [value for term in terms for value in term.values]
+    return [_order_term(term.strip()) for term in (text or "+created_at").split(",")[:10]]
 
 
 # --- parsing
@@ -199,19 +213,27 @@ def field_of(name: str) -> Field:
         return Field("time", Sql(_TIMES[name]))
     if name in {"tags", "tag"}:
         return Field("tags", Sql("runs.tags"))
+    if name in {"sweep", "sweepName"}:
+        return Field("sweep", Sql(_SWEEP))
+    if name == "duration":
+        return Field("number", Sql(_DURATION))
     head, _, key = name.partition(".")
     if head in _JSON and key:
-        return Field("json", _json(head, key))
-    known = ", ".join([*_TEXTS, *_TIMES, "tags", "config.KEY", "summary_metrics.KEY"])
+        return _json(head, key)
+    known = ", ".join([*_TEXTS, *_TIMES, "sweep", "duration", "tags", "config.KEY", "summary_metrics.KEY"])
     raise FilterError(f"{name[:80]!r} is not a field of runs; there are {known}")
 
 
-def _json(head: str, key: str) -> Sql:
+def _json(head: str, key: str) -> Field:
     """A key's value. A key may hold dots itself, or name a place in nested dictionaries: the first that is there."""
     column, wrapped = _JSON[head]
-    paths = json_paths(key, wrapped)
-    found = ", ".join(f"json_extract({column}, ?)" for _ in paths)
-    return Sql(f"coalesce({found}, NULL)", tuple(paths))
+    paths = tuple(json_paths(key, wrapped))
+    if len(paths) == 1:
+        return Field("json", Sql(f"json_extract({column}, ?)", paths), Sql(f"json_type({column}, ?)", paths))
+    whole, nested = paths
+    extract, kind = f"json_extract({column}, ?)", f"json_type({column}, ?)"
+    found = Sql(f"CASE WHEN {kind} IS NULL THEN {extract} ELSE {extract} END", (whole, nested, whole))
+    return Field("json", found, Sql(f"coalesce({kind}, {kind})", paths))
 
 
 def json_paths(key: str, wrapped: bool) -> list[str]:
@@ -251,46 +273,69 @@ def check_pattern(pattern: Any) -> None:
 def _sql(node: Group | Condition) -> Sql:
     if isinstance(node, Condition):
         return _compare(node)
-    parts = [_sql(part) for part in node.parts]
+    parts = sorted((_sql(part) for part in node.parts), key=lambda part: "json" in part.text)  # columns first: cheap
     if not parts:
         return TRUE
     text = (" AND " if node.joined == "all" else " OR ").join(f"({part.text})" for part in parts)
     values = tuple(value for part in parts for value in part.values)
-    # A comparison with a missing value is unknown to SQL, and not true to MongoDB: its opposite is then true.
-    return Sql(f"NOT coalesce({text}, 0)" if node.joined == "none" else text, values)
+    return _not(Sql(f"({text})", values)) if node.joined == "none" else Sql(text, values)
 
 
 def _compare(node: Condition) -> Sql:
-    if node.field.kind == "tags":
+    field, operator, operand = node.field, node.operator, node.operand
+    if field.kind == "tags":
         return _tags(node)
-    if node.operator in {"$in", "$nin"}:
-        return _member(node.field, node.operand, node.operator == "$nin")
-    if node.operator == "$exists":
-        return Sql(f"{node.field.sql.text} IS {'NOT ' if node.operand else ''}NULL", node.field.sql.values)
-    if node.operator == "$regex":
-        return Sql(f"{node.field.sql.text} REGEXP ?", (*node.field.sql.values, node.operand))
-    return _ordered(node.field, node.operator, node.operand)
+    if operator in {"$ne", "$nin"}:
+        return _not(_compare(Condition(field, {"$ne": "$eq", "$nin": "$in"}[operator], operand)))
+    if operator == "$eq":
+        return _member(field, [operand])
+    if operator == "$in":
+        return _member(field, operand)
+    if operator == "$exists":
+        there = field.type if field.kind == "json" else field.sql
+        return Sql(f"{there.text} IS {'NOT ' if operand else ''}NULL", there.values)
+    if operator == "$regex":
+        return _typed(field, operand, "REGEXP ?", (operand,))
+    if operand is None:  # nothing is less or greater than null, and it equals itself
+        return _member(field, [None]) if operator in {"$gte", "$lte"} else FALSE
+    return _typed(field, operand, f"{_COMPARISONS[operator]} ?", (_value(field, operand),))
 
 
-def _ordered(field: Field, operator: str, operand: Any) -> Sql:
-    if operator in {"$eq", "$ne"}:
-        test = "IS NOT" if operator == "$ne" else "IS"
-        return Sql(f"{field.sql.text} {test} ?", (*field.sql.values, _value(field, operand)))
-    if operand is None:
+def _not(sql: Sql) -> Sql:
+    """The opposite. A comparison with a missing value is unknown to SQL, and not true to MongoDB."""
+    return Sql(f"NOT coalesce({sql.text}, 0)", sql.values)
+
+
+def _member(field: Field, operands: list[Any]) -> Sql:
+    """Whether the value is one of several, each compared with its like."""
+    tests = [Sql(f"{field.sql.text} IS NULL", field.sql.values)] if None in operands else []
+    for kind in (str, bool, (int, float)):
+        alike = [item for item in operands if isinstance(item, kind) and (kind is bool or not isinstance(item, bool))]
+        if alike:
+            marks = ", ".join("?" * len(alike))
+            tests.append(_typed(field, alike[0], f"IN ({marks})", tuple(_value(field, item) for item in alike)))
+    if not tests:
         return FALSE
-    # Numbers and texts are never compared by size: in SQL every text is larger than every number.
-    same = "('text')" if isinstance(operand, str) else "('integer', 'real')"
-    return Sql(
-        f"typeof({field.sql.text}) IN {same} AND {field.sql.text} {_COMPARISONS[operator]} ?",
-        (*field.sql.values, *field.sql.values, _value(field, operand)),
-    )
+    return Sql(" OR ".join(f"({test.text})" for test in tests), tuple(value for test in tests for value in test.values))
 
 
-def _member(field: Field, operands: list[Any], negated: bool) -> Sql:
-    tests = [_ordered(field, "$eq", operand) for operand in operands]
-    text = " OR ".join(f"({test.text})" for test in tests) or "0"
-    values = tuple(value for test in tests for value in test.values)
-    return Sql(f"NOT coalesce({text}, 0)" if negated else text, values)
+def _typed(field: Field, operand: Any, test: str, values: tuple[Any, ...]) -> Sql:
+    """A test of the field's value that holds only for values of the operand's type."""
+    if field.kind == "json":
+        if isinstance(operand, bool):
+            kinds = _BOOLEANS
+        else:
+            kinds = _TEXT if isinstance(operand, str) else _NUMBERS
+        alike = Sql(f"{field.type.text} IN {kinds}", field.type.values)
+        holds = Sql(f"{field.sql.text} {test}", (*field.sql.values, *values))
+        first, then = (alike, holds) if test.startswith("REGEXP") else (holds, alike)  # the cheaper test first
+        return Sql(f"{first.text} AND {then.text}", (*first.values, *then.values))
+    is_alike = isinstance(operand, (int, float)) if field.kind == "number" else isinstance(operand, str)
+    if not is_alike or isinstance(operand, bool):
+        return FALSE
+    if field.kind == "sweep" and test.startswith("IN "):  # by the index of a sweep's runs
+        return Sql(f"runs.sweep_id IN (SELECT sweeps.id FROM sweeps WHERE sweeps.name {test})", values)
+    return Sql(f"{field.sql.text} {test}", (*field.sql.values, *values))
 
 
 def _tags(node: Condition) -> Sql:
@@ -312,8 +357,6 @@ def _value(field: Field, operand: Any) -> Any:
     return operand
 
 
-def _order_term(term: str) -> Sql:
-    descending = term.startswith("-")
-    field = field_of(term[1:] if term[:1] in {"+", "-"} else term).sql
-    text = f"({field.text}) IS NULL, {field.text} {'DESC' if descending else 'ASC'}"
-    return Sql(text, (*field.values, *field.values))
+def _order_term(term: str) -> Term:
+    field = field_of(term[1:] if term[:1] in {"+", "-"} else term)
+    return Term(field.sql, term.startswith("-"))

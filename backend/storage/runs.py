@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .. import clock
 from . import short_ids
+from .filters import Term
 from .names import checked
 
 ENDED = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
@@ -143,18 +145,58 @@ def sweep_id(conn: sqlite3.Connection, project_id: int, name: str) -> int | None
     return row["id"] if row else None
 
 
-def select(
+def matching(conn: sqlite3.Connection, condition: str, values: Sequence[Any]) -> list[int]:
+    """The ids of the runs that a condition of ``storage.filters`` holds for."""
+    return [row[0] for row in conn.execute(f"SELECT runs.id FROM runs WHERE {condition}", tuple(values))]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A run's place in an order: what it is sorted by, and its id for runs that are alike in that."""
+
+    keys: tuple[Any, ...]
+    pk: int
+
+
+def page(
     conn: sqlite3.Connection,
     condition: tuple[str, Sequence[Any]],
-    order: tuple[str, Sequence[Any]],
+    order: Sequence[Term],
     limit: int,
-    offset: int,
-) -> list[sqlite3.Row]:
-    """Runs by a condition and an order that ``storage.filters`` made, each with its parameters."""
-    return conn.execute(
-        f"SELECT runs.* FROM runs WHERE {condition[0]} ORDER BY {order[0]} LIMIT ? OFFSET ?",
-        (*condition[1], *order[1], limit, offset),
+    after: Place | None = None,
+) -> list[tuple[sqlite3.Row, Place]]:
+    """At most ``limit`` runs by a condition and an order of ``storage.filters``, from behind a place on.
+
+    Runs that are made, changed or deleted meanwhile move no others from one page to another, as they would if pages
+    were counted: a run is met once as long as what it is sorted by stays as it is.
+    """
+    keys = "".join(f", {term.sql.text} AS key{n}" for n, term in enumerate(order))
+    by = ", ".join(f"key{n} {'DESC' if term.descending else 'ASC'} NULLS LAST" for n, term in enumerate(order))
+    behind, places = _behind(order, after) if after else ("1", [])
+    values = [value for term in order for value in term.sql.values]
+    found = conn.execute(
+        f"SELECT runs.id{keys} FROM runs WHERE ({condition[0]}) AND ({behind}) ORDER BY {by}, runs.id LIMIT ?",
+        (*values, *condition[1], *places, limit),
     ).fetchall()
+    rows = _several(conn, [row[0] for row in found])
+    return [(rows[pk], Place(tuple(at), pk)) for pk, *at in found if pk in rows]
+
+
+def _behind(order: Sequence[Term], after: Place) -> tuple[str, list[Any]]:
+    """SQL for what comes behind a place: the last difference that counts is the id."""
+    text, values = "runs.id > ?", [after.pk]
+    for n, (term, key) in reversed(list(enumerate(zip(order, after.keys, strict=True)))):
+        if key is None:  # only other runs without the value
+            text = f"key{n} IS NULL AND ({text})"
+        else:
+            text = f"key{n} {'<' if term.descending else '>'} ? OR key{n} IS NULL OR (key{n} = ? AND ({text}))"
+            values = [key, key, *values]
+    return text, values
+
+
+def _several(conn: sqlite3.Connection, pks: Sequence[int]) -> dict[int, sqlite3.Row]:
+    marks = ", ".join("?" * len(pks))
+    return {row["id"]: row for row in conn.execute(f"SELECT * FROM runs WHERE id IN ({marks})", tuple(pks))}
 
 
 def new_name(conn: sqlite3.Connection, project_id: int) -> str:

@@ -112,6 +112,11 @@ def listing(conn: sqlite3.Connection, project_id: int, limit: int = -1, offset: 
     ).fetchall()
 
 
+def count(conn: sqlite3.Connection, project_id: int) -> int:
+    """How many sweeps a project has."""
+    return int(conn.execute("SELECT count(*) FROM sweeps WHERE project_id = ?", (project_id,)).fetchone()[0])
+
+
 def set_priors(conn: sqlite3.Connection, sweep: sqlite3.Row, names: Iterable[str]) -> None:
     """Let the sweep learn from runs of its project; a name that is not there is passed over, as W&B does."""
     for name in names:

@@ -6,18 +6,24 @@ import contextlib
 import http.client
 import json
 import os
+import random
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
+from sweepkit.backend import clock
+from sweepkit.backend.storage import projects, runs, sweeps
 from sweepkit.backend.storage.database import Database
 
 Ask = Callable[..., dict[str, Any]]
@@ -156,3 +162,78 @@ def store(tmp_path: Path) -> Iterator[Database]:
     database = Database(tmp_path / "store.sqlite3")
     yield database
     database.close()
+
+
+@dataclass(frozen=True)
+class ManyRuns:
+    """A backend with a project of 10,000 runs, and the runs as plain Python has them."""
+
+    server: Launched
+    project: str
+    rows: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def many_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManyRuns]:
+    """10,000 runs of 20 sweeps, made through the store's own functions before its server starts (2 seconds)."""
+    home = tmp_path_factory.mktemp("many") / "home"
+    home.mkdir(mode=0o700)
+    database = Database(home / "store.sqlite3")
+    rows = database.write(lambda conn: _fill(conn, "many", 10_000))
+    database.close()
+    server = Launched(home)
+    yield ManyRuns(server, "lab/many", rows)
+    server.process.kill()
+    server.process.wait()
+
+
+def _fill(conn: sqlite3.Connection, project: str, number: int) -> list[dict[str, Any]]:
+    place = projects.ensure(conn, "lab", project)["id"]
+    made = [sweeps.create(conn, place, user="lab", method="random", config=SWEEP) for _ in range(20)]
+    rows = [_plain_run(n, random.Random(n)) for n in range(number)]
+    for n, row in enumerate(rows):
+        row["sweep"] = made[n % 20]["name"] if n % 3 else None
+        row["duration"] = float(n % 4000)
+        columns = {key: row[key] for key in ("display_name", "state", "job_type", "created_at", "heartbeat_at", "user")}
+        runs.create(
+            conn,
+            place,
+            row["name"],
+            config=json.dumps({key: {"value": value} for key, value in row["config"].items()}),
+            summary=json.dumps(row["summary"]),
+            tags=json.dumps(row["tags"]),
+            group_name=row["group"],
+            sweep_id=made[n % 20]["id"] if n % 3 else None,
+            **columns,
+        )
+    return rows
+
+
+SWEEP = "method: random\nmetric: {name: loss}\nparameters: {lr: {min: 0.0, max: 1.0}}\n"
+
+
+def _plain_run(n: int, chance: random.Random) -> dict[str, Any]:
+    """A run with a configuration of 8 keys and a summary of 12, some missing, null or of another type."""
+    config = {"lr": chance.random(), "batch": chance.choice([16, 32, 64, "64", None]), "seed": n, "flag": n % 2 == 0}
+    config |= {"model": {"name": chance.choice(["mlp", "cnn"]), "width": n % 5}, "epochs": 10, "layers": [64] * (n % 3)}
+    config |= {"opt.name": chance.choice(["sgd", "adam"])}
+    summary = {f"metric_{k}": chance.random() for k in range(8)}
+    summary |= {"loss": chance.choice([chance.random(), "NaN"]), "val": {"acc": n % 100 / 100}, "_step": n % 7}
+    summary |= {"note": "é"}
+    for values in (config, summary):
+        if chance.random() < 0.2:
+            del values[chance.choice(list(values))]
+    created = clock.text(clock.parse("2026-01-01") + timedelta(seconds=7 * (n // 2)))  # each time twice
+    return {
+        "name": f"r{n:05d}",
+        "display_name": f"{chance.choice(['Apple', 'berry', 'cherry'])}-{n % 1000}",
+        "state": chance.choice(["finished", "finished", "failed", "crashed", "killed"]),
+        "group": chance.choice([None, "g1", "g2", "10"]),
+        "job_type": chance.choice([None, "train"]),
+        "user": chance.choice(["ann", "ben"]),
+        "tags": chance.sample(["base", "odd", "best"], chance.randint(0, 3)),
+        "created_at": created,
+        "heartbeat_at": clock.text(clock.parse(created) + timedelta(seconds=n % 4000)),
+        "config": config,
+        "summary": summary,
+    }
