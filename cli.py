@@ -274,6 +274,21 @@ def compare(sweep_id: str, backend: str, format: str, html: Path | None) -> None
         message(f"wrote {comparing.write_page(api, comparison, html)}")
 
 
+@cli.command()
+@common
+@click.argument("sweep_id")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--artifacts", is_flag=True, help="The files of logged artifacts as well.")
+def export(sweep_id: str, backend: str, format: str, folder: Path, artifacts: bool) -> None:
+    """Write a sweep to plain files: Parquet, YAML, files as they are."""
+    from .sweeps.export import export as write
+
+    api, ref = _sweep(backend, sweep_id)
+    made = vars(write(api, ref, folder, artifacts))
+    shown = {**made, "bytes": output.size(made["bytes"])} if format == "table" else made
+    output.emit(shown, format, value="path")
+
+
 for _command in backend_commands.COMMANDS:
     cli.add_command(_command)
 

@@ -86,6 +86,8 @@ async def get(request: Request) -> Response:
 
 def blob_response(blobs: Blobs, digest: str, name: str) -> Response:
     """A blob as a download under ``name`` (ranges are answered too); pictures may be shown in place."""
+    if not blobs.path(digest).exists():  # it was deleted, and collected, since its row was read
+        return JSONResponse({"error": "the content of this file is gone"}, status_code=404)
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     shown = kind.startswith(("image/", "video/", "audio/")) and kind != "image/svg+xml"
     last = name.rsplit("/", 1)[-1]

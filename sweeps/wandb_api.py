@@ -17,11 +17,14 @@ from urllib.parse import unquote, urlparse
 from ..errors import SweepkitError, Unreachable, UsageError
 from . import wandb_queries as queries
 from .backends import Backend
-from .wandb_records import Artifact, Run, Sweep, SweepRef, artifact_of, at, floats, only, run_of, to_yaml
+from .wandb_files import Download
+from .wandb_records import Artifact, File, Run, Sweep, SweepRef, artifact_of, at, file_of, floats, only, run_of, to_yaml
 
 __all__ = ["Artifact", "NotFound", "Run", "Sweep", "SweepRef", "WandbApi"]
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import requests
 
 STATES = ("RUNNING", "PAUSED", "FINISHED", "CANCELED")
@@ -91,6 +94,13 @@ class WandbApi:
             created_at=str(node.get("createdAt") or ""),
         )  # fmt: skip
 
+    def sweep_text(self, ref: SweepRef) -> str:
+        """The sweep's configuration, as the YAML text that it was created with. Raises NotFound."""
+        node = self._sweep_node(ref)
+        if node is None:
+            raise NotFound(f"there is no sweep {ref.path} on {self._where}")
+        return str(node.get("config") or "")
+
     def set_state(self, ref: SweepRef, state: str) -> None:
         """RUNNING, PAUSED, FINISHED (no more trials) or CANCELED (running trials are stopped too)."""
         if state not in STATES:
@@ -147,16 +157,20 @@ class WandbApi:
         With ``keys``, only the rows that hold all of them, reduced to them and ``_step``; a key of a nested value is
         dotted. NaN and infinities, which JSON spells as texts, are floats.
         """
-        place: dict[str, Any] = {"entity": run.entity, "project": run.project, "name": run.id}
+        rows = [row for page in self.history_pages(run) for row in page]
+        rows.sort(key=lambda row: row.get("_step", 0))
+        return rows if not keys else [kept for row in rows if (kept := only(row, keys)) is not None]
+
+    def history_pages(self, run: Run) -> Iterator[list[dict[str, Any]]]:
+        """All rows as ``history`` has them, some thousand steps at a time, for a run that does not fit in memory."""
+        place = _place(run)
         last = at(self._ask(queries.LAST_STEP, **place), "project", "run", "historyKeys", "lastStep")
         starts = list(range(0, int(-1 if last is None else last) + 1, queries.HISTORY_PAGE))
-        rows: list[dict[str, Any]] = []
         for first in range(0, len(starts), queries.PAGES_A_REQUEST):
             document = queries.history_document(starts[first : first + queries.PAGES_A_REQUEST])
             pages = at(self._ask(document, **place), "project", "run") or {}
-            rows += [floats(json.loads(line)) for page in pages.values() for line in page or []]
-        rows.sort(key=lambda row: row.get("_step", 0))
-        return rows if not keys else [kept for row in rows if (kept := only(row, keys)) is not None]
+            rows = [floats(json.loads(line)) for page in pages.values() for line in page or []]
+            yield sorted(rows, key=lambda row: row.get("_step", 0))
 
     def was_stopped(self, ref: SweepRef, run_id: str) -> bool:
         """Whether the backend has asked this run of the sweep to stop (by early termination, or by a person)."""
@@ -165,9 +179,28 @@ class WandbApi:
 
     def artifacts(self, run: Run) -> list[Artifact]:
         """What ``run`` logged."""
-        place: dict[str, Any] = {"entity": run.entity, "project": run.project, "name": run.id}
-        nodes = self._pages(queries.ARTIFACTS, ("project", "run", "outputArtifacts"), **place)
+        nodes = self._pages(queries.ARTIFACTS, ("project", "run", "outputArtifacts"), **_place(run))
         return [artifact_of(node) for node in nodes]
+
+    # Files
+
+    def files(self, run: Run) -> list[File]:
+        """The files of a run."""
+        return [file_of(node) for node in self._pages(queries.RUN_FILES, ("project", "run", "files"), **_place(run))]
+
+    def artifact_files(self, run: Run, artifact: Artifact) -> list[File]:
+        """The files of a version that ``run`` logged; those that lie elsewhere (references) are left out."""
+        path = ("project", "artifactCollection", "artifactMembership", "files")
+        named = {"collection": artifact.name, "version": artifact.version}
+        nodes = self._pages(queries.ARTIFACT_FILES, path, entity=run.entity, project=run.project, **named)
+        return [file_of(node) for node in nodes if urlparse(node.get("directUrl") or "").scheme in ("http", "https")]
+
+    def download(self, file: File, target: Path) -> None:
+        """Write a file's content to ``target``, and compare its MD5 where one is known.
+
+        Raises Unreachable when the content does not come, also after repetitions; SweepkitError where it is damaged.
+        """
+        Download(self._session, self.backend.url, self._patience, self._timeout).to(file, target)
 
     # Finding
 
@@ -284,6 +317,10 @@ class WandbApi:
         else:
             hint = "check the network and WANDB_BASE_URL, or work without W&B: --backend embedded"
         return Unreachable(f"the backend at {self.backend.url} is out of reach: {problem}", hint)
+
+
+def _place(run: Run) -> dict[str, Any]:
+    return {"entity": run.entity, "project": run.project, "name": run.id}
 
 
 def _places(entity: str, projects: list[str]) -> str:

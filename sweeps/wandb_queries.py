@@ -54,10 +54,23 @@ HEARTBEAT = """mutation Heartbeat($id: ID!, $metrics: JSONString, $runState: JSO
 ARTIFACTS = """query RunArtifacts($entity: String!, $project: String!, $name: String!, $cursor: String) {
   project(name: $project, entityName: $entity) { run(name: $name) { outputArtifacts(after: $cursor, first: 100) {
     pageInfo { endCursor hasNextPage }
-    edges { node { id versionIndex artifactSequence { name } artifactType { name }
+    edges { node { id versionIndex digest size artifactSequence { name } artifactType { name }
                    aliases { alias artifactCollection { name } } } }
   } } }
 }"""
+
+_FILES = "pageInfo { endCursor hasNextPage } edges { node { name sizeBytes md5 directUrl } }"
+RUN_FILES = f"""query RunFiles($entity: String!, $project: String!, $name: String!, $cursor: String) {{
+  project(name: $project, entityName: $entity) {{ run(name: $name) {{
+    files(after: $cursor, first: 100) {{ {_FILES} }}
+  }} }}
+}}"""
+ARTIFACT_FILES = f"""query ArtifactFiles($entity: String!, $project: String!, $collection: String!, $version: String!,
+                                      $cursor: String) {{
+  project(name: $project, entityName: $entity) {{ artifactCollection(name: $collection) {{
+    artifactMembership(aliasName: $version) {{ files(after: $cursor, first: 100) {{ {_FILES} }} }}
+  }} }}
+}}"""
 
 
 def history_document(starts: list[int]) -> str:

@@ -76,6 +76,23 @@ class Artifact:
     type: str
     version: str
     aliases: tuple[str, ...]
+    digest: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a run or of an artifact: ``md5`` in base64 (empty: not known), ``url`` where its content is got."""
+
+    name: str
+    size: int
+    md5: str
+    url: str
+
+
+def file_of(node: Mapping[str, Any]) -> File:
+    md5 = str(node.get("md5") or "")
+    return File(str(node["name"]), int(node.get("sizeBytes") or 0), "" if md5 == "0" else md5, str(node["directUrl"]))
 
 
 def at(value: Any, *path: str) -> Any:
@@ -101,7 +118,14 @@ def artifact_of(node: Mapping[str, Any]) -> Artifact:
     name = at(node, "artifactSequence", "name")
     own = [each for each in node.get("aliases") or [] if at(each, "artifactCollection", "name") in (name, None)]
     aliases = tuple(each["alias"] for each in own)
-    return Artifact(str(name), str(at(node, "artifactType", "name")), f"v{node['versionIndex']}", aliases)
+    return Artifact(
+        str(name),
+        str(at(node, "artifactType", "name")),
+        f"v{node['versionIndex']}",
+        aliases,
+        node.get("digest") or "",
+        int(node.get("size") or 0),
+    )
 
 
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -106,6 +106,8 @@ class Database:
         try:
             connection.execute("BEGIN IMMEDIATE")
             for change, future in batch:
+                if not future.set_running_or_notify_cancel():
+                    continue  # who asked for it has gone: a request that was cut off at the end of the server
                 result = self._apply(change, future)
                 if result is not _FAILED:
                     results.append((future, result))

@@ -81,6 +81,18 @@ def test_a_failing_change_leaves_the_others_of_its_commit_alone(store: Database)
     assert names == ["one", "two"]
 
 
+def test_a_change_whose_asker_has_gone_holds_up_nobody(store: Database) -> None:
+    begun, gate = threading.Event(), threading.Event()
+    first = store.submit(lambda conn: begun.set() or gate.wait(5))
+    begun.wait(5)
+    given_up = store.submit(lambda conn: projects.ensure(conn, "e", "given up"))
+    assert given_up.cancel()
+    last = store.submit(lambda conn: projects.ensure(conn, "e", "last"))
+    gate.set()
+    assert first.result(5) and last.result(5)["name"] == "last"
+    assert projects.find(store.read(), "e", "given up") is None
+
+
 def test_readers_cannot_write(store: Database) -> None:
     with pytest.raises(sqlite3.OperationalError):
         store.read().execute("DELETE FROM projects")
