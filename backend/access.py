@@ -1,4 +1,4 @@
-"""Who may ask what: the outermost layer of the app, before any route.
+"""Who may ask what: the layer around all routes.
 
 In this order, each on every method and every route: the Host header names this machine (DNS rebinding); a request
 that a web page may have caused is of the same origin (CSRF); there is a key, a log-in cookie or a signed address.
@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .login import PAGE_POLICY, welcome
 from .permissions import User
@@ -31,13 +31,6 @@ NOBODY = User(name="", email="", admin=False)
 PUBLIC = frozenset({"/login"})  # everything else needs a key, also what is added later
 # wandb-core sends its own metrics without a key; only a 404 makes it stop, anything else it tells the user about.
 TELEMETRY = "/sdk/otel/"
-_HEADERS = {
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-    "cache-control": "no-store",
-}
 
 
 def allowed_hosts() -> frozenset[str]:
@@ -75,7 +68,7 @@ class Access:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             refusal = await self._refusal(scope)
-            await (refusal or self._app)(scope, receive, _with_headers(send))
+            await (refusal or self._app)(scope, receive, send)
         elif scope["type"] == "websocket":  # none is served
             await send({"type": "websocket.close", "code": 1008})
 
@@ -156,14 +149,3 @@ def _basic_key(authorization: str) -> str | None:
 
 def _error(status: int, message: str) -> JSONResponse:
     return JSONResponse({"error": message, "errors": [{"message": message}]}, status_code=status)
-
-
-def _with_headers(send: Send) -> Send:
-    async def sender(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in _HEADERS.items():
-                headers.setdefault(name, value)
-        await send(message)
-
-    return sender

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
-from . import access, artifact_files, clock, filestream, limits, login, serve_graphql, transfer
+from . import access, answers, artifact_files, clock, filestream, limits, login, serve_graphql, transfer
 from .admin import routes as admin
 from .graphql import schema
 from .permissions import Denied
@@ -43,7 +43,12 @@ def create(folder: Path) -> Starlette:
     database = Database(folder / "store.sqlite3")
     signer = Signer(secret_at(folder / "secret"))
     guard = Middleware(access.Access, database=database, signer=signer, hosts=access.allowed_hosts())
-    app = Starlette(routes=_routes(), middleware=[guard], exception_handlers=_HANDLERS, lifespan=_lifespan)
+    app = Starlette(
+        routes=_routes(),
+        middleware=[Middleware(answers.Answers), guard],
+        exception_handlers=_HANDLERS,
+        lifespan=_lifespan,
+    )
     app.state.database = database
     app.state.blobs = Blobs(folder / "blobs")
     app.state.signer = signer
@@ -143,7 +148,7 @@ def _http(request: Request, error: Exception) -> Response:
 def _unexpected(request: Request, error: Exception) -> Response:
     if isinstance(error, sqlite3.OperationalError) or is_damage(error):
         return _database_failed(request, error)
-    return JSONResponse({"error": "internal error; the server's log says more"}, status_code=500)
+    raise error
 
 
 _HANDLERS = {
@@ -152,5 +157,4 @@ _HANDLERS = {
     Denied: _denied,
     sqlite3.DatabaseError: _unexpected,
     HTTPException: _http,
-    Exception: _unexpected,
 }

@@ -112,7 +112,11 @@ async def put_manifest(request: Request) -> Response:
         md5 = await run_in_threadpool(announced)
     except ClientError as error:
         return _refused(error)
-    return await _put(request, request.app.state.blobs, md5, lambda conn, blob: _keep_manifest(conn, manifest_id, blob))
+
+    def keep(conn: sqlite3.Connection, blob: Blob) -> None:
+        _keep_manifest(conn, manifest_id, blob)
+
+    return await _put(request, request.app.state.blobs, md5, keep, limits.MANIFEST_BYTES)
 
 
 def _keep_manifest(conn: sqlite3.Connection, manifest_id: int, blob: Blob) -> None:
@@ -133,10 +137,12 @@ async def _check(request: Request, kind: str, pk: int) -> None:
     await run_in_threadpool(check)
 
 
-async def _put(request: Request, blobs: Blobs, md5: str | None, keep: Keep) -> Response:
+async def _put(
+    request: Request, blobs: Blobs, md5: str | None, keep: Keep, most: int = limits.UPLOAD_BYTES
+) -> Response:
     """Receive, compare with the announced MD5 (base64), and keep. 200 means that it is on disk."""
     try:
-        blob = await blobs.receive(request.stream(), limits.UPLOAD_BYTES)
+        blob = await blobs.receive(request.stream(), most)
     except TooLarge as error:
         return JSONResponse({"error": str(error)}, status_code=413)
     except OSError as error:

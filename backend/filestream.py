@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 
 from . import clock, limits, permissions
 from .storage import history, runs
-from .storage.plain_json import strict_json
+from .storage.plain_json import storable, strict_json
 
 HISTORY = "wandb-history.jsonl"
 SUMMARY = "wandb-summary.json"
@@ -137,16 +137,7 @@ def _chunk(name: str, given: Any) -> Chunk:
         content = [content]
     if not isinstance(content, list) or not all(isinstance(line, str) for line in content):
         raise BadStream(f"{name}: the content is no list of lines")
-    return Chunk(offset, [_storable(line) for line in content])
-
-
-def _storable(line: str) -> str:
-    """The line with lone surrogates, which JSON can hold and UTF-8 cannot, replaced."""
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        return line.encode("utf-8", "replace").decode()
-    return line
+    return Chunk(offset, [storable(line) for line in content])
 
 
 def _history(chunk: Chunk | None) -> history.Lines | None:

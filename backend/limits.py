@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import math
 import sys
 from collections.abc import Mapping
@@ -21,9 +20,12 @@ from graphql import (
 )
 from starlette.requests import Request
 
+from .storage import plain_json
+
 QUERY_BYTES = 16 << 20  # a configuration, a summary or a manifest of inlined entries comes in a variable
 STREAM_BYTES = 64 << 20  # W&B's client splits its streams at about 10 MiB
 UPLOAD_BYTES = 1 << 40
+MANIFEST_BYTES = 256 << 20  # a million files; it is read into memory
 MOST_TOKENS = 20_000
 MOST_DEPTH = 24
 MOST_FIELDS = 3_000
@@ -73,10 +75,10 @@ def _unpack(packed: bytes, most: int) -> bytes:
 
 
 def json_object(text: bytes) -> dict[str, Any]:
-    """A JSON object. Raises TooMuch (status 400) when it is none; Python's own recursion limit bounds its depth."""
+    """A JSON object. Raises TooMuch (status 400) when it is none, or one that is nested too deeply."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = plain_json.loads(text)
+    except ValueError:
         raise TooMuch("the body is not JSON", 400) from None
     if not isinstance(value, dict):
         raise TooMuch("the body is not a JSON object", 400)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import json
@@ -19,7 +20,7 @@ from .. import home
 from ..errors import UsageError
 from ..home import Server
 from . import app as asgi
-from . import swap
+from . import connections, swap
 from .storage import users
 from .storage.opening import FREE_SPACE, StoreError
 
@@ -61,6 +62,7 @@ class _Announcing(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            self._watch = asyncio.create_task(connections.watch(self.server_state.connections))
             home.write_server(self._note)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -73,6 +75,7 @@ class _Announcing(uvicorn.Server):
 def _run(app: object, listener: socket.socket, note: Server) -> None:
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
+        http=connections.protocol(connections.allowed_connections()),
         access_log=False,
         log_level="warning",
         server_header=False,

@@ -11,7 +11,7 @@ from ariadne.types import SchemaBindable
 from graphql import GraphQLResolveInfo
 
 from .. import clock, scheduler
-from ..storage import agents, projects, sweeps
+from ..storage import agents, plain_json, projects, sweeps
 from .errors import ClientError
 from .ids import decode, encode
 from .paging import listed
@@ -100,7 +100,7 @@ def resolve_heartbeat(obj: Any, info: GraphQLResolveInfo, input: dict[str, Any])
 def _alive(run_state: str | None) -> frozenset[str]:
     """The run ids that the agent says are alive."""
     try:
-        states = json.loads(run_state or "{}") or {}
+        states = plain_json.loads(run_state or "{}") or {}
         return frozenset(str(name) for name, alive in states.items() if alive)
     except (ValueError, AttributeError) as error:
-        raise ClientError(f"runState must be a JSON object, not {run_state!r}") from error
+        raise ClientError(f"runState must be a JSON object, not {str(run_state)[:200]!r}") from error

@@ -17,6 +17,7 @@ from ..storage.names import BadName, checked_file
 from ..transfer import path_of
 from .context import Context
 from .errors import ClientError
+from .ids import row_number
 from .paging import connection, page
 
 run = ObjectType("Run")
@@ -145,7 +146,7 @@ def file_of(text: str) -> tuple[int, str]:
     try:
         kind, run_id, name = base64.b64decode(text, validate=True).decode().split(":", 2)
         if kind == "RunFile":
-            return int(run_id), name
+            return row_number(run_id), name
     except (binascii.Error, ValueError):
         pass
     raise ClientError(f"{text!r} is not the id of a run's file")

@@ -7,6 +7,15 @@ import binascii
 
 from .errors import ClientError
 
+_LARGEST = 2**63 - 1  # what a row number can be
+
+
+def row_number(text: str) -> int:
+    """The number that ``text`` is, in the digits that we write. Raises ValueError when it is none, or no row's."""
+    if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _LARGEST:
+        return int(text)
+    raise ValueError(f"{text[:40]!r} is not the number of a row")
+
 
 def encode(kind: str, number: int) -> str:
     """The global id of row ``number`` of a noun, for example ``encode("Run", 7)``."""
@@ -17,8 +26,8 @@ def decode(text: str, kind: str) -> int:
     """The row number in a global id. Raises ClientError when it is none, or of another kind."""
     try:
         found, version, number = base64.b64decode(text, validate=True).decode().split(":")
-        if (found, version) == (kind, "v1") and 0 < int(number) < 2**63:
-            return int(number)
+        if (found, version) == (kind, "v1"):
+            return row_number(number)
     except (binascii.Error, ValueError):
         pass
-    raise ClientError(f"{text!r} is not the id of a {kind}")
+    raise ClientError(f"{text[:100]!r} is not the id of a {kind}")

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .errors import ClientError
+from .ids import row_number
 
 LARGEST = 1000  # rows on one page, whatever was asked for
 DEFAULT = 50
+_FARTHEST = 2**62  # positions in a listing, far beyond any
 
 
 def page(first: int | None, after: str | None) -> tuple[int, int]:
@@ -103,8 +105,8 @@ def _offset(cursor: str | None) -> int:
         return 0
     try:
         word, number = base64.b64decode(cursor, validate=True).decode().split(":")
-        if word == "after" and int(number) >= 0:
+        if word == "after" and row_number(number) < _FARTHEST:
             return int(number)
     except (binascii.Error, ValueError):
         pass
-    raise ClientError(f"{cursor!r} is not a cursor of this server")
+    raise ClientError(f"{cursor[:100]!r} is not a cursor of this server")

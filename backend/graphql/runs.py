@@ -156,7 +156,8 @@ def resolve_read_only(row: sqlite3.Row, info: GraphQLResolveInfo) -> bool:
 @run.field("wandbConfig")
 def resolve_wandb_config(row: sqlite3.Row, _: GraphQLResolveInfo, keys: list[str] | None = None) -> str:
     entry = json.loads(row["config"]).get("_wandb") or {}
-    value = entry.get("value", {}) if isinstance(entry, dict) else {}
+    value = entry.get("value") if isinstance(entry, dict) else None
+    value = value if isinstance(value, dict) else {}
     return json.dumps({key: item for key, item in value.items() if keys is None or key in keys})
 
 

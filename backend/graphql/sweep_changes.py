@@ -10,7 +10,7 @@ from typing import Any
 
 from ..search import settings as sweep_settings
 from ..search.settings import Settings, SettingsError
-from ..storage import projects, runs, sweeps, trials
+from ..storage import plain_json, projects, runs, sweeps, trials
 from .errors import ClientError
 from .ids import decode
 
@@ -43,7 +43,7 @@ def read(given: Mapping[str, Any]) -> Wanted:
         columns=_columns(given, settings),
         settings=settings,
         state=_state(given.get("state")),
-        controller=_object(given.get("controller"), "controller"),
+        controller=_controller(given.get("controller")),
         priors=tuple(_names(_object(given.get("priorRunsFilters"), "priorRunsFilters"))),
     )
 
@@ -92,7 +92,7 @@ def _columns(given: Mapping[str, Any], settings: Settings | None) -> dict[str, A
     columns = {
         "display_name": given.get("displayName"),
         "description": given.get("description"),
-        "scheduler": given.get("scheduler"),
+        "scheduler": _scheduler(given.get("scheduler")),
         "config": given.get("config"),
     }
     found = {name: value for name, value in columns.items() if value is not None}
@@ -113,12 +113,38 @@ def _object(text: str | None, what: str) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        value = json.loads(text)
+        value = plain_json.loads(text)
     except ValueError as error:
         raise ClientError(f"{what} is no JSON: {error}") from error
     if value is not None and not isinstance(value, dict):
         raise ClientError(f"{what} must be a JSON object")
     return value
+
+
+def _controller(text: str | None) -> dict[str, Any] | None:
+    """What a local controller tells: a schedule of runs, and the names of those to stop early. Raises ClientError."""
+    controller = _object(text, "controller")
+    if controller is None:
+        return None
+    schedule, stops = controller.get("schedule") or [], controller.get("earlystop") or []
+    if not isinstance(schedule, list) or not all(_is_scheduled(entry) for entry in schedule):
+        raise ClientError("the controller's schedule is a list of objects with an id and data")
+    if not isinstance(stops, list) or not all(isinstance(name, str) for name in stops):
+        raise ClientError("the controller's earlystop is a list of run ids")
+    return controller
+
+
+def _scheduler(text: str | None) -> str | None:
+    """The scheduler's notes, which are read again with each schedule. Raises ClientError."""
+    entries = (_object(text, "scheduler") or {}).get("scheduled") or []
+    if not isinstance(entries, list) or not all(_is_scheduled(entry) for entry in entries):
+        raise ClientError("the scheduler's scheduled is a list of objects with an id and a runid")
+    return text
+
+
+def _is_scheduled(entry: Any) -> bool:
+    is_object = isinstance(entry, dict) and isinstance(entry.get("id"), (str, int, type(None)))
+    return is_object and isinstance(entry.get("data"), (dict, type(None)))
 
 
 def _names(filters: Any) -> Iterator[str]:
@@ -148,9 +174,9 @@ def _found(conn: sqlite3.Connection, pk: int) -> sqlite3.Row:
 
 def _schedule(conn: sqlite3.Connection, sweep: sqlite3.Row, controller: dict[str, Any]) -> sqlite3.Row:
     """Turn a local controller's schedule into runs and note them under ``scheduled``; stop what it stops early."""
-    scheduler = json.loads(sweep["scheduler"] or "{}")
+    scheduler = json.loads(sweep["scheduler"] or "{}") or {}
     scheduled = list(scheduler.get("scheduled") or [])
-    known = {entry["id"] for entry in scheduled}
+    known = {entry.get("id") for entry in scheduled}
     exhausted = 0
     for entry in controller.get("schedule") or []:
         if entry.get("id") in known:

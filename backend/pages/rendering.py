@@ -33,7 +33,8 @@ HEADERS = {
 
 def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """The template as an answer."""
-    return HTMLResponse(TEMPLATES.get_template(template).render(**values), status, HEADERS)
+    text = TEMPLATES.get_template(template).render(**values)
+    return HTMLResponse(text.encode("utf-8", "replace"), status, HEADERS)  # a history may hold lone surrogates
 
 
 def missing(what: str, back: str = "/") -> HTMLResponse:

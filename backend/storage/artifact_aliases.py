@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from ..graphql.errors import ClientError
 
 LATEST = "latest"
-_VERSION = re.compile(r"v(\d+)")
+_VERSION = re.compile(r"v([0-9]{1,18})")
 
 
 def version_of(alias: str) -> int | None:

@@ -5,12 +5,13 @@ Only the columns named here can be asked for; every value becomes a parameter.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from ..graphql.errors import ClientError
+from . import plain_json
+from .filters import MOST_CONDITIONS, joined
 
 Where = tuple[str, list[Any]]
 
@@ -31,6 +32,8 @@ _LISTS = {"alias", "tag"}
 _PLURALS = {"aliases": "alias", "tags": "tag"}
 _COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _DEEPEST = 20
+_MOST_KEYS = 10  # of an order
+LONGEST_PATTERN = 200
 
 
 def where(text: str | None, columns: Mapping[str, str]) -> Where:
@@ -38,16 +41,20 @@ def where(text: str | None, columns: Mapping[str, str]) -> Where:
     if not text:
         return "1", []
     try:
-        return _all(json.loads(text) or {}, columns, 0)
-    except (ValueError, RecursionError) as error:
+        given = plain_json.loads(text) or {}
+    except ValueError as error:
         raise ClientError(f"the filters are no JSON: {error}") from None
+    sql, values = _all(given, columns, 0)
+    if sql.count("?") + sql.count("NULL") > MOST_CONDITIONS:
+        raise ClientError(f"the filters hold more than {MOST_CONDITIONS} conditions")
+    return sql, values
 
 
 def order(text: str | None, columns: Mapping[str, str], default: str) -> str:
     """An ORDER BY for ``name``, ``+name`` or ``-name``, several with commas between."""
     if not text:
         return default
-    keys = [_key(part.strip(), columns) for part in text.split(",")]
+    keys = [_key(part.strip(), columns) for part in text.split(",")[:_MOST_KEYS]]
     return ", ".join([*keys, default])
 
 
@@ -64,19 +71,19 @@ def _column(name: str, columns: Mapping[str, str]) -> tuple[str, str]:
     if plain.startswith("metadata.") and "digest" in columns and re.fullmatch(r"[\w. -]+", name):
         path = "".join(f'."{part}"' for part in name.split(".")[1:])
         return f"json_extract(a.metadata, '${path}')", plain
-    raise ClientError(f"{name!r} cannot be filtered or ordered by; known are {', '.join(sorted(columns))}")
+    raise ClientError(f"{name[:80]!r} cannot be filtered or ordered by; known are {', '.join(sorted(columns))}")
 
 
 def _all(filters: Any, columns: Mapping[str, str], depth: int) -> Where:
     if not isinstance(filters, dict) or depth > _DEEPEST:
         raise ClientError("filters are a JSON object")
-    return _joined(" AND ", [_one(name, value, columns, depth) for name, value in filters.items()], "1")
+    return _joined("AND", [_one(name, value, columns, depth) for name, value in filters.items()], "1")
 
 
 def _joined(word: str, parts: list[Where], empty: str) -> Where:
     if not parts:
         return empty, []
-    return word.join(f"({sql})" for sql, _ in parts), [value for _, values in parts for value in values]
+    return joined(word, [sql for sql, _ in parts]), [value for _, values in parts for value in values]
 
 
 def _one(name: str, value: Any, columns: Mapping[str, str], depth: int) -> Where:
@@ -84,7 +91,7 @@ def _one(name: str, value: Any, columns: Mapping[str, str], depth: int) -> Where
         if not isinstance(value, list):
             raise ClientError(f"{name} wants a list of filters")
         parts = [_all(item, columns, depth + 1) for item in value]
-        sql, values = _joined(" AND " if name == "$and" else " OR ", parts, "1" if name == "$and" else "0")
+        sql, values = _joined("AND" if name == "$and" else "OR", parts, "1" if name == "$and" else "0")
         return (f"NOT ({sql})" if name == "$nor" else sql), values
     if name == "$not":
         sql, values = _all(value, columns, depth + 1)
@@ -92,36 +99,42 @@ def _one(name: str, value: Any, columns: Mapping[str, str], depth: int) -> Where
     column, plain = _column(name, columns)
     if not isinstance(value, dict):
         value = {"$eq": value}
-    return _joined(" AND ", [_compare(column, plain, op, wanted) for op, wanted in value.items()], "1")
+    return _joined("AND", [_compare(column, plain, op, wanted) for op, wanted in value.items()], "1")
 
 
 def _compare(column: str, plain: str, op: str, wanted: Any) -> Where:
     if op == "$not" and isinstance(wanted, dict):
-        sql, values = _joined(" AND ", [_compare(column, plain, inner, item) for inner, item in wanted.items()], "1")
+        sql, values = _joined("AND", [_compare(column, plain, inner, item) for inner, item in wanted.items()], "1")
         return f"NOT coalesce({sql}, 0)", values
     if op in ("$ne", "$nin"):
         sql, values = _compare(column, plain, "$eq" if op == "$ne" else "$in", wanted)
         return f"NOT coalesce({sql}, 0)", values
     if op == "$in" and isinstance(wanted, list):
-        return _joined(" OR ", [_equal(column, plain, item) for item in wanted], "0")
+        return _joined("OR", [_equal(column, plain, item) for item in wanted], "0")
     if op == "$exists":
         return f"{column} IS {'NOT ' if wanted else ''}NULL", []
-    if isinstance(wanted, list | dict):
-        raise ClientError(f"{op!r} cannot be used with {json.dumps(wanted)}")
     if op == "$eq":
         return _equal(column, plain, wanted)
     if op in _COMPARISONS:
-        return f"{column} {_COMPARISONS[op]} ?", [wanted]
+        return f"{column} {_COMPARISONS[op]} ?", [_plain(wanted)]
     if op in ("$regex", "$contains"):  # the client writes SQL's wildcard into $regex
+        if len(str(wanted)) > LONGEST_PATTERN:
+            raise ClientError(f"{op} takes at most {LONGEST_PATTERN} characters")
         return f"{column} LIKE ?", [f"%{str(wanted).strip('%')}%"]
-    raise ClientError(f"{op!r} is no operator of filters")
+    raise ClientError(f"{op[:40]!r} is no operator of filters")
 
 
 def _equal(column: str, plain: str, wanted: Any) -> Where:
     if wanted is None:
         return f"{column} IS NULL", []
-    if isinstance(wanted, list | dict):
-        raise ClientError(f"a value cannot be compared with {json.dumps(wanted)}")
+    wanted = _plain(wanted)
     if plain in _LISTS:
         return f"instr(char(10) || {column} || char(10), char(10) || ? || char(10)) > 0", [wanted]
     return f"{column} = ?", [wanted]
+
+
+def _plain(wanted: Any) -> Any:
+    """What a column can be compared with. Raises ClientError."""
+    if isinstance(wanted, (list, dict)) or (isinstance(wanted, int) and abs(wanted) >= 2**63):
+        raise ClientError("a filter compares with a text, a number of 64 bits, a boolean or null")
+    return wanted

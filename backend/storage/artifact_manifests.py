@@ -18,7 +18,10 @@ from ..graphql import ids
 from ..graphql.errors import ClientError
 from . import artifact_contents, artifacts
 from .blobs import Blob, Blobs
+from .names import checked_entry
+from .plain_json import storable
 
+_LARGEST = 1 << 40  # bytes that a reference may claim: their sum must stay a number of 64 bits
 WHOLE = "wandb_manifest.json"
 Document = dict[str, Any]
 
@@ -116,7 +119,7 @@ def read(blobs: Blobs, digest: str) -> Document:
     """An uploaded manifest. Raises ClientError when it is none."""
     try:
         document = json.loads(blobs.path(digest).read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ClientError(f"the manifest is no JSON: {error}") from None
     contents = document.get("contents") if isinstance(document, dict) else None
     if not isinstance(contents, dict) or not all(isinstance(entry, dict) for entry in contents.values()):
@@ -134,13 +137,17 @@ def _entries(conn: sqlite3.Connection, project_id: int, contents: Mapping[str, M
 
 
 def _entry(conn: sqlite3.Connection, project_id: int, name: str, raw: Mapping[str, Any]) -> Entry:
+    checked_entry(name)
     md5, ref, birth = raw.get("digest"), raw.get("ref"), raw.get("birthArtifactID")
     if not isinstance(md5, str) or not isinstance(ref, str | None) or not isinstance(birth, str | None):
-        raise ClientError(f"the manifest's entry {name!r} is malformed")
+        raise ClientError(f"the manifest's entry {name[:100]!r} is malformed")
+    if not all(storable(text) == text for text in (md5, ref or "")):
+        raise ClientError(f"the manifest's entry {name[:100]!r} is no Unicode text")
     birth_id = ids.decode(birth, "Artifact") if birth else None
     if ref is not None:
         size = raw.get("size")
-        return Entry(name, md5, size if isinstance(size, int) else 0, ref, None, birth_id)
+        told = isinstance(size, int) and 0 <= size <= _LARGEST
+        return Entry(name, md5, size if told else 0, ref, None, birth_id)  # type: ignore[arg-type]
     content = artifact_contents.find(conn, project_id, md5) or _born(conn, birth_id, md5)
     if content is None:
         raise ClientError(f"the content of {name!r} (MD5 {md5}) has not been uploaded")

@@ -5,7 +5,6 @@ How one is made is in ``artifact_writing``; collections, aliases, manifests and 
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable
 from datetime import timedelta
@@ -13,7 +12,7 @@ from datetime import timedelta
 from .. import clock
 from ..clock import now
 from ..graphql.errors import ClientError
-from . import artifact_aliases, artifact_collections, projects
+from . import artifact_aliases, artifact_collections, plain_json, projects
 from .artifact_lineage import of_run
 
 __all__ = ["by_client_id", "by_id", "change", "delete", "entries", "expire", "find", "link", "membership", "of_run"]
@@ -106,16 +105,13 @@ def remove_tags(conn: sqlite3.Connection, artifact_id: int, names: Iterable[str]
 
 
 def check_metadata(text: str | None) -> str | None:
-    """Metadata is a JSON object, or nothing."""
-    if text is None:
-        return None
+    """Metadata is a JSON object, or nothing. One with NaN in it would fail every filter of a listing."""
+    if text is None or text.strip() == "null":
+        return text
     try:
-        value = json.loads(text)
+        return plain_json.strict_json(text)
     except ValueError as error:
-        raise ClientError(f"the metadata of an artifact must be JSON: {error}") from None
-    if value is not None and not isinstance(value, dict):
-        raise ClientError("the metadata of an artifact must be a JSON object")
-    return text
+        raise ClientError(f"the metadata of an artifact must be a JSON object: {error}") from None
 
 
 def change(

@@ -25,7 +25,7 @@ __all__ = ["Change", "Database", "StoreError"]
 T = TypeVar("T")
 Change = Callable[[sqlite3.Connection], Any]
 
-_SEARCHED = 256  # characters of a text that a regular expression is tried on
+SEARCHED = 256  # characters of a text that a regular expression is tried on
 _BATCH = 512  # changes in one commit at most, so that the first of them does not wait too long
 _log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _regexp(pattern: str, value: object) -> bool:
     """SQL's REGEXP. Patterns are checked before (``filters.check_pattern``); a bounded text bounds their time."""
-    return isinstance(value, str) and re.search(pattern, value[:_SEARCHED]) is not None
+    return isinstance(value, str) and re.search(pattern, value[:SEARCHED]) is not None
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -9,13 +9,14 @@ that is missing equals null. A list or a dictionary as a whole equals nothing th
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .. import clock
+from . import plain_json
 
 MOST_DEPTH = 20
 MOST_CONDITIONS = 500
@@ -110,8 +111,8 @@ class Group:
 def condition(text: str | None) -> tuple[str, list[Any]]:
     """The SQL condition of a filter's JSON text (none or ``{}``: every run) with its parameters. Raises FilterError."""
     try:
-        given = json.loads(text) if text else {}
-    except (ValueError, RecursionError):
+        given = plain_json.loads(text) if text else {}
+    except ValueError:
         raise FilterError("they are not JSON") from None
     sql = _sql(parse({} if given is None else given))
     if len(sql.values) > 20_000:
@@ -276,9 +277,17 @@ def _sql(node: Group | Condition) -> Sql:
     parts = sorted((_sql(part) for part in node.parts), key=lambda part: "json" in part.text)  # columns first: cheap
     if not parts:
         return TRUE
-    text = (" AND " if node.joined == "all" else " OR ").join(f"({part.text})" for part in parts)
+    text = joined("AND" if node.joined == "all" else "OR", [part.text for part in parts])
     values = tuple(value for part in parts for value in part.values)
     return _not(Sql(f"({text})", values)) if node.joined == "none" else Sql(text, values)
+
+
+def joined(word: str, terms: Sequence[str]) -> str:
+    """Terms with AND or OR between them, as a tree of little depth: SQLite refuses expressions 1,000 deep."""
+    if len(terms) == 1:
+        return f"({terms[0]})"
+    half = len(terms) // 2
+    return f"({joined(word, terms[:half])} {word} {joined(word, terms[half:])})"
 
 
 def _compare(node: Condition) -> Sql:

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from . import insert
+from . import insert, plain_json
 from .plain_json import named_numbers
 
 _PAGE = 1000  # rows that are in memory at once where a whole history is read
@@ -206,6 +206,10 @@ def objects(texts: Sequence[str]) -> list[dict[str, Any]]:
         rows = list(map(orjson.loads, texts))
     except orjson.JSONDecodeError:  # what strict JSON does not know and W&B's client sends: NaN, lone surrogates
         rows = [_loads(text) for text in texts]
+    else:
+        for text in texts:
+            if len(text) > 2 * plain_json.DEEPEST and plain_json.may_be_deep(text):
+                _loads(text)  # refuses it if it is
     if not all(type(row) is dict for row in rows):
         raise BadLine("a line is not a JSON object")
     return rows
@@ -213,8 +217,8 @@ def objects(texts: Sequence[str]) -> list[dict[str, Any]]:
 
 def _loads(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return plain_json.loads(text)
+    except ValueError as error:
         raise BadLine(f"a line is not JSON: {error}") from None
 
 

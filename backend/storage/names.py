@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 LONGEST = 128
+LONGEST_ENTRY = 4096  # no file system takes a longer path
+_DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 _FORBIDDEN = set("/\\#?%:")  # what W&B forbids too
 
 
@@ -30,4 +34,20 @@ def checked_file(name: str) -> str:
         name.encode()
     except UnicodeEncodeError:
         raise BadName("the name of a file is no Unicode text") from None
+    return name
+
+
+def checked_entry(name: str) -> str:
+    """The name of a file in an artifact. Raises BadName for one that would leave the folder it is downloaded to.
+
+    W&B's client joins it to that folder; a backslash parts names where the client runs on Windows.
+    """
+    parts = name.replace("\\", "/").split("/")
+    leaves = not parts[0] or ".." in parts or _DRIVE.match(name) is not None
+    if leaves or len(name) > LONGEST_ENTRY or "\x00" in name or not name.strip("./\\"):
+        raise BadName(f"{name[:80]!r} cannot be the name of a file in an artifact")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise BadName("the name of a file in an artifact is no Unicode text") from None
     return name
