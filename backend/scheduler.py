@@ -73,7 +73,7 @@ class Scheduler:
 
     def _follow(self, study: Study, sweep_id: int) -> None:
         """Bring the search up to date; act on early termination and on a target that was reached."""
-        decisions = study.follow(self._database.read())
+        decisions = study.follow_if_due(self._database.read())
         ended = study.engine.has_terminator() and study.engine.should_terminate_sweep()
         if not decisions and not ended:
             return

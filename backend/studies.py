@@ -9,16 +9,20 @@ import json
 import math
 import sqlite3
 import threading
+import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from . import search
 from .search import RunWithMetrics, StopDecision
 from .search import settings as sweep_settings
+from .search.digest import Digest
 from .storage import sweeps, trials
 
 MOST = 64  # studies in memory
+IDLE = 600.0  # s: a study that nobody asked for so long is dropped
+_SHARE = 0.1  # of the time is spent on looking for changes at most
 
 _CHANGED = """
     SELECT runs.id, runs.name, runs.state, runs.updated_at, runs.history_lines, trials.configuration, trials.stopped_at
@@ -28,10 +32,10 @@ _CHANGED = """
 
 @dataclass
 class _Log:
-    """The metric's values in one run's history, read up to ``lines``."""
+    """The metric in one run's history, read up to ``lines``."""
 
+    values: Digest
     lines: int = 0
-    values: list[float] = field(default_factory=list)
 
 
 class Study:
@@ -39,6 +43,7 @@ class Study:
 
     def __init__(self, sweep: sqlite3.Row) -> None:
         self.lock = threading.Lock()
+        self.used_at = 0.0  # by the monotonic clock
         self.config = str(sweep["config"])
         self.settings = sweep_settings.read(sweep_settings.load(self.config))
         self.engine = search.make(self.settings, sweep["name"])
@@ -48,6 +53,20 @@ class Study:
         self._logs: dict[int, _Log] = {}
         self._running: dict[int, RunWithMetrics] = {}
         self._primed = False
+        self._look_again = 0.0  # by the monotonic clock
+
+    def follow_if_due(self, conn: sqlite3.Connection) -> dict[int, StopDecision]:
+        """``follow``, but passed over where it would take too much of the time: a look at 10,000 runs takes long.
+
+        Agents ask every few seconds, and a hundred of them all the time; what one misses, the next one sees.
+        """
+        began = time.monotonic()
+        if began < self._look_again:
+            return {}
+        found = self.follow(conn)
+        ended = time.monotonic()
+        self._look_again = ended + (ended - began) * (1 / _SHARE - 1)
+        return found
 
     def follow(self, conn: sqlite3.Connection) -> dict[int, StopDecision]:
         """Tell the search what has changed in the rows. Returns which runs (by row) to stop early, and why."""
@@ -101,18 +120,19 @@ class Study:
             config, row["state"], row["name"], history, _summary(conn, row["id"], metric.name), stopped
         )
 
-    def _history(self, conn: sqlite3.Connection, pk: int, lines: int, name: str) -> tuple[float, ...]:
+    def _history(self, conn: sqlite3.Connection, pk: int, lines: int, name: str) -> Digest:
         """The metric's finite values in order; only lines that were not read before are read."""
-        log = self._logs.setdefault(pk, _Log())
-        if lines < log.lines:  # the run was started over
-            log.lines, log.values = 0, []
+        log = self._logs.get(pk)
+        if log is None or lines < log.lines:  # it is new, or was started over
+            bands = self.settings.early.bands if self.settings.early else ()
+            log = self._logs[pk] = _Log(Digest(bands))
         query = "SELECT row FROM history WHERE run_id = ? AND line >= ? AND line < ? ORDER BY line"
         for row in conn.execute(query, (pk, log.lines, lines)):
             value = _number(sweeps.dig(json.loads(row["row"]), name))
             if value is not None:
-                log.values.append(value)
+                log.values.add(value)
         log.lines = lines
-        return tuple(log.values)
+        return log.values
 
 
 class Studies:
@@ -129,9 +149,13 @@ class Studies:
             if study is None or study.config != sweep["config"]:
                 study = self._kept[sweep["id"]] = Study(sweep)
             self._kept.move_to_end(sweep["id"])
-            while len(self._kept) > MOST:
-                self._kept.popitem(last=False)
+            study.used_at = time.monotonic()
+            self._drop_old()
             return study
+
+    def _drop_old(self) -> None:
+        while len(self._kept) > MOST or next(iter(self._kept.values())).used_at < time.monotonic() - IDLE:
+            self._kept.popitem(last=False)
 
 
 def _mark(row: sqlite3.Row) -> tuple[Any, ...]:
