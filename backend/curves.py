@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from .storage import history
+from .storage import history, sampling
 from .storage.plain_json import named_numbers
 
-T = TypeVar("T")
 MOST_ROWS = 100_000  # in one answer, whatever was asked for
 
 
@@ -41,26 +39,29 @@ def sampled(conn: sqlite3.Connection, run_id: int, spec: Spec) -> list[dict[str,
 
     NaN and infinities are answered as texts: this becomes plain JSON, which has no other way to say them.
     """
-    high = None if spec.max_step is None else spec.max_step + 1
-    found = []
-    for row in history.rows(conn, run_id, -(2**62) if spec.min_step is None else spec.min_step, high):
-        picked = {key: history.value_at(row, key) for key in spec.keys} if spec.keys else row
-        if all(value is not None for value in picked.values()) or not spec.keys:
-            found.append(picked)
-    return [named_numbers(row) for row in thin(found, spec.samples)]
+    span = _span(run_id, spec.min_step, None if spec.max_step is None else spec.max_step + 1)
+    most = min(spec.samples, MOST_ROWS)
+    if spec.keys:
+        found = sampling.pick_with(conn, span, spec.keys, most)
+    else:
+        found = history.objects(sampling.pick(conn, span, most))
+    return [named_numbers(row) for row in found]
 
 
-def thin(items: Sequence[T], most: int) -> list[T]:
-    """At most ``most`` items, evenly spread, the first and the last among them; 0 or less means none."""
-    most = min(most, MOST_ROWS)
-    if most <= 0:
-        return []
-    if len(items) <= most:
-        return list(items)
-    if most == 1:
-        return [items[-1]]
-    step = (len(items) - 1) / (most - 1)
-    return [items[round(n * step)] for n in range(most)]
+def lines(
+    conn: sqlite3.Connection, run_id: int, samples: int, min_step: int | None = None, max_step: int | None = None
+) -> list[str]:
+    """Lines as the client sent them, from ``min_step`` to before ``max_step``, evenly thinned to ``samples``."""
+    return sampling.pick(conn, _span(run_id, min_step, max_step), min(samples, MOST_ROWS))
+
+
+def events(conn: sqlite3.Connection, run_id: int, samples: int) -> list[str]:
+    """System metrics as the client sent them, evenly thinned to ``samples``."""
+    return sampling.pick_events(conn, run_id, min(samples, MOST_ROWS))
+
+
+def _span(run_id: int, low: int | None, high: int | None) -> sampling.Span:
+    return sampling.Span(run_id, sampling.LOWEST if low is None else low, sampling.HIGHEST if high is None else high)
 
 
 def _whole(given: dict[str, Any], name: str, default: int | None = None) -> int | None:

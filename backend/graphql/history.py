@@ -30,8 +30,8 @@ def resolve_history(
     maxStep: Any = None,
 ) -> list[str]:
     low, high = _step("minStep", minStep), _step("maxStep", maxStep)
-    texts = list(history.texts(info.context.rows, row["id"], low, high))
-    return curves.thin(texts, DEFAULT_SAMPLES if samples is None else samples)
+    most = DEFAULT_SAMPLES if samples is None else samples
+    return curves.lines(info.context.rows, row["id"], most, low, high)
 
 
 @run.field("sampledHistory")
@@ -47,8 +47,7 @@ def resolve_sampled_history(
 
 @run.field("events")
 def resolve_events(row: sqlite3.Row, info: GraphQLResolveInfo, samples: int | None = None) -> list[str]:
-    texts = history.event_texts(info.context.rows, row["id"])
-    return curves.thin(texts, DEFAULT_SAMPLES if samples is None else samples)
+    return curves.events(info.context.rows, row["id"], DEFAULT_SAMPLES if samples is None else samples)
 
 
 @run.field("systemMetrics")

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..search.metric import Metric
 from ..storage import history as stored_history
+from ..storage import sampling
 
 Rows = sqlite3.Connection
 Point = tuple[float, float]
@@ -170,7 +171,7 @@ def history(rows: Rows, found: Run, limit: int) -> Iterator[tuple[int, dict[str,
 
 def best_value(rows: Rows, found: Run, metric: Metric) -> float | None:
     """The best value of the metric over the run's whole history; its summary counts where it is in no row of that."""
-    logged = metric.best(value for _, value in stored_history.metric(rows, found.pk, metric.name))
+    logged = metric.best(value for _, value in sampling.metric(rows, found.pk, metric.name))
     return number(found.summary.get(metric.name)) if logged is None else logged
 
 

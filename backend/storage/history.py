@@ -34,11 +34,6 @@ class Lines:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def since(self, line: int) -> Lines:
-        """Those from line number ``line`` on."""
-        known = max(0, line - self.offset)
-        return parse(self.texts[known:], self.offset + known) if known else self
-
 
 class BadLine(ValueError):
     """A line that is not what the file stream promises."""
@@ -53,13 +48,20 @@ def parse(texts: Sequence[str], offset: int) -> Lines:
 
 def add_history(conn: sqlite3.Connection, run: sqlite3.Row, lines: Lines) -> dict[str, Any]:
     """Keep a chunk; answers the run's columns that change with it."""
+    again = _types(_kept(conn, run["id"], lines.offset, lines.offset + len(lines)))
     values = zip(repeat(run["id"]), count(lines.offset), lines.steps, lines.texts)
     insert.many(conn, "history", ("run_id", "line", "step", "row"), values, len(lines))
     return {
         "history_lines": max(run["history_lines"], lines.offset + len(lines)),
         "last_step": max(run["last_step"], *lines.steps),
-        "history_keys": _with_types(run["history_keys"], lines.since(run["history_lines"]).types),
+        "history_keys": _with_types(run["history_keys"], lines.types, again),
     }
+
+
+def _kept(conn: sqlite3.Connection, run_id: int, start: int, stop: int) -> list[dict[str, Any]]:
+    """What lies under the numbers of lines that are about to be kept: lines that were sent before."""
+    query = "SELECT row FROM history WHERE run_id = ? AND line >= ? AND line < ?"
+    return objects([row["row"] for row in conn.execute(query, (run_id, start, stop))])
 
 
 def add_events(conn: sqlite3.Connection, run: sqlite3.Row, offset: int, lines: Sequence[str]) -> dict[str, Any]:
@@ -87,27 +89,6 @@ def texts(
     return (row["row"] for row in cursor)
 
 
-def rows(
-    conn: sqlite3.Connection, run_id: int, min_step: int = 0, max_step: int | None = None
-) -> Iterator[dict[str, Any]]:
-    """History rows from ``min_step`` to before ``max_step``, in step order, as the client sent them (NaN included)."""
-    return (json.loads(text) for text in texts(conn, run_id, min_step, max_step))
-
-
-def metric(conn: sqlite3.Connection, run_id: int, key: str) -> list[tuple[int, float]]:
-    """(step, value) of one metric, finite numbers only, in step order."""
-    points = []
-    cursor = conn.execute("SELECT step, row FROM history WHERE run_id = ? ORDER BY step, line", (run_id,))
-    first = key.split(".")[0]
-    for step, text in cursor:
-        if first.isalnum() and first.isascii() and first not in text:
-            continue  # parsing is what costs here
-        value = value_at(json.loads(text), key)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-            points.append((int(step), float(value)))
-    return points
-
-
 def value_at(row: dict[str, Any], key: str) -> Any:
     """A row's value by its key, or by dotted names into nested dictionaries; None where there is none."""
     if key in row:
@@ -118,12 +99,6 @@ def value_at(row: dict[str, Any], key: str) -> Any:
             return None
         value = value[part]
     return value
-
-
-def event_texts(conn: sqlite3.Connection, run_id: int) -> list[str]:
-    """System metrics as the client sent them."""
-    cursor = conn.execute("SELECT row FROM events WHERE run_id = ? ORDER BY line", (run_id,))
-    return [row["row"] for row in cursor]
 
 
 def tail(conn: sqlite3.Connection, run_id: int, table: str) -> str | None:
@@ -196,7 +171,7 @@ def cut(conn: sqlite3.Connection, run_id: int, after_step: int) -> dict[str, Any
         "summary": json.dumps(named_numbers(summary)),
         "history_lines": last + 1,
         "last_step": last_step,
-        "history_keys": _with_types("{}", types),
+        "history_keys": _with_types("{}", types, Counter()),
     }
 
 
@@ -237,7 +212,8 @@ def _types(rows: Iterable[dict[str, Any]]) -> Counter[tuple[str, str]]:
     for row in rows:
         kinds = tuple(map(type, row.values()))
         if dict in kinds:
-            counted.update(_nested_types(row))
+            # In a row, a name with dots stands for itself before it stands for what is nested.
+            counted.update({**dict(_nested_types(row)), **dict(_own_types(row))}.items())
         else:
             shapes[tuple(row), kinds] += 1
     for (keys, kinds), times in shapes.items():
@@ -256,6 +232,10 @@ def _nested_types(row: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + key, _TYPE_NAMES[type(value)]
 
 
+def _own_types(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    return ((key, _TYPE_NAMES[type(value)]) for key, value in row.items() if not isinstance(value, dict))
+
+
 _TYPE_NAMES: dict[type, str] = {  # of what JSON can hold, as W&B names it
     type(None): "nil",
     bool: "boolean",
@@ -267,10 +247,11 @@ _TYPE_NAMES: dict[type, str] = {  # of what JSON can hold, as W&B names it
 }
 
 
-def _with_types(known: str, more: Counter[tuple[str, str]]) -> str:
-    """The column ``history_keys`` (key -> type -> how often) with more counted in."""
+def _with_types(known: str, more: Counter[tuple[str, str]], fewer: Counter[tuple[str, str]]) -> str:
+    """The column ``history_keys`` (key -> type -> in how many rows) with more counted in, and others out."""
     keys: dict[str, dict[str, int]] = json.loads(known)
-    for (key, kind), times in more.items():
+    for key, kind in more | fewer:
         kinds = keys.setdefault(key, {})
-        kinds[kind] = kinds.get(kind, 0) + times
-    return json.dumps(keys)
+        kinds[kind] = kinds.get(kind, 0) + more[key, kind] - fewer[key, kind]
+    left = {key: {kind: times for kind, times in kinds.items() if times > 0} for key, kinds in keys.items()}
+    return json.dumps({key: kinds for key, kinds in left.items() if kinds})

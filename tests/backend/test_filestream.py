@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sweepkit.backend import filestream
-from sweepkit.backend.storage import history, projects, runs
+from sweepkit.backend.storage import history, projects, runs, sampling
 from sweepkit.backend.storage.database import Database
 
 Make = Callable[..., Any]
@@ -40,7 +40,7 @@ def test_a_chunk_sent_again_changes_nothing(store: Database, run: Any) -> None:
     for _ in range(2):
         run(files={HISTORY: _lines(0, 5, loss=1)})
     row = run(files={HISTORY: _lines(3, 4, loss=1)})
-    assert [line["_step"] for line in history.rows(store.read(), row["id"])] == list(range(7))
+    assert [json.loads(text)["_step"] for text in history.texts(store.read(), row["id"])] == list(range(7))
     assert (row["history_lines"], row["last_step"]) == (7, 6)
     assert json.loads(row["history_keys"])["loss"] == {"number": 7}
 
@@ -56,15 +56,15 @@ def test_nan_and_infinities_stay_in_the_history_and_are_texts_in_the_summary(sto
     row = run(files={HISTORY: {"offset": 0, "content": [line]}, SUMMARY: {"offset": 0, "content": [line]}})
     assert next(history.texts(store.read(), row["id"])) == line
     assert json.loads(row["summary"]) == {"_step": 0, "a": "NaN", "b": "-Infinity", "c": 1}
-    assert history.metric(store.read(), row["id"], "a") == []
-    assert history.metric(store.read(), row["id"], "c") == [(0, 1.0)]
+    assert sampling.metric(store.read(), row["id"], "a") == []
+    assert sampling.metric(store.read(), row["id"], "c") == [(0, 1.0)]
 
 
 def test_nested_and_dotted_keys_are_found(store: Database, run: Any) -> None:
     lines = ['{"_step": 0, "a": {"b": 1}}', '{"_step": 1, "a.b": 2}', '{"_step": 2, "a": 5, "\\u00fc": 3}']
     row = run(files={HISTORY: {"offset": 0, "content": lines}})
-    assert history.metric(store.read(), row["id"], "a.b") == [(0, 1.0), (1, 2.0)]
-    assert history.metric(store.read(), row["id"], "ü") == [(2, 3.0)]
+    assert sampling.metric(store.read(), row["id"], "a.b") == [(0, 1.0), (1, 2.0)]
+    assert sampling.metric(store.read(), row["id"], "ü") == [(2, 3.0)]
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,6 @@ from sweepkit.backend.filestream import CONSOLE, EVENTS, HISTORY
 Make = Callable[..., Any]
 
 
-@given(st.lists(st.integers(), max_size=300), st.integers(-5, 400))
-def test_thinning_keeps_order_ends_and_number(items: list[int], most: int) -> None:
-    numbered = list(enumerate(items))
-    kept = curves.thin(numbered, most)
-    assert len(kept) == max(0, min(most, len(items)))
-    assert kept == sorted(kept, key=lambda item: item[0]) and len(set(kept)) == len(kept)
-    if most >= 2 and items:
-        assert kept[0] == numbered[0] and kept[-1] == numbered[-1]
-
-
 @given(
     st.text(max_size=30)
     | st.dictionaries(
