@@ -22,7 +22,8 @@ from .storage import sweeps, trials
 
 MOST = 64  # studies in memory
 IDLE = 600.0  # s: a study that nobody asked for so long is dropped
-_SHARE = 0.1  # of the time is spent on looking for changes at most
+_LONG = 0.02  # s of work: a look at the rows that takes longer is not taken all the time,
+_SHARE = 0.1  # but for this share of the time at most
 
 _CHANGED = """
     SELECT runs.id, runs.name, runs.state, runs.updated_at, runs.history_lines, trials.configuration, trials.stopped_at
@@ -60,12 +61,13 @@ class Study:
 
         Agents ask every few seconds, and a hundred of them all the time; what one misses, the next one sees.
         """
-        began = time.monotonic()
-        if began < self._look_again:
+        if time.monotonic() < self._look_again:
             return {}
+        before = time.thread_time()
         found = self.follow(conn)
-        ended = time.monotonic()
-        self._look_again = ended + (ended - began) * (1 / _SHARE - 1)
+        took = time.thread_time() - before
+        if took > _LONG:
+            self._look_again = time.monotonic() + took * (1 / _SHARE - 1)
         return found
 
     def follow(self, conn: sqlite3.Connection) -> dict[int, StopDecision]:

@@ -1,0 +1,95 @@
+"""What a sweep's search keeps in memory: little, and not for ever."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+import pytest
+from sweepkit.backend import studies
+from sweepkit.backend.storage import history, projects, runs, sweeps
+from sweepkit.backend.storage.database import Database
+from sweepkit.backend.studies import Studies, Study
+
+CONFIG = {
+    "method": "random",
+    "metric": {"name": "loss", "goal": "minimize"},
+    "parameters": {"x": {"min": 0.0, "max": 1.0}},
+    "early_terminate": {"type": "hyperband", "min_iter": 3},
+}
+
+
+@pytest.fixture
+def sweep(store: Database) -> sqlite3.Row:
+    def make(conn: sqlite3.Connection) -> sqlite3.Row:
+        project = projects.ensure(conn, "e", "p")["id"]
+        return sweeps.create(conn, project, user="e", config=json.dumps(CONFIG), method="random")
+
+    return store.write(make)
+
+
+def _log(store: Database, sweep: sqlite3.Row, name: str, values: list[float], **columns: Any) -> None:
+    def change(conn: sqlite3.Connection) -> None:
+        run = runs.find(conn, sweep["project_id"], name)
+        if run is None:
+            run = runs.create(conn, sweep["project_id"], name, user="e", sweep_id=sweep["id"], state="running")
+        lines = history.parse([json.dumps({"loss": value}) for value in values], run["history_lines"])
+        runs.update(conn, run["id"], **history.add_history(conn, run, lines), **columns)
+
+    store.write(change)
+
+
+def test_a_run_is_followed_by_a_digest_of_its_metric(store: Database, sweep: sqlite3.Row) -> None:
+    study = Study(sweep)
+    for name, value in (("good", 1.0), ("bad", 9.0)):
+        _log(store, sweep, name, [value] * 500)
+        _log(store, sweep, name, [value + 1] * 500)
+    stopped = study.follow(store.read())
+    bad = runs.find(store.read(), sweep["project_id"], "bad")
+    assert bad is not None
+    assert list(stopped) == [bad["id"]]
+    kept = [log.values for log in study._logs.values()]
+    assert [len(values) for values in kept] == [1000, 1000]
+    assert all(len(list(values)) < 20 for values in kept)
+
+
+def test_a_run_that_was_started_over_is_read_anew(store: Database, sweep: sqlite3.Row) -> None:
+    study = Study(sweep)
+    _log(store, sweep, "again", [5.0] * 10)
+    study.follow(store.read())
+    store.write(lambda conn: conn.execute("DELETE FROM history"))
+    store.write(lambda conn: runs.update(conn, 1, history_lines=0, history_keys="{}"))
+    _log(store, sweep, "again", [7.0] * 2)
+    study.follow(store.read())
+    (log,) = study._logs.values()
+    assert (len(log.values), min(log.values)) == (2, 7.0)
+
+
+def test_looks_that_take_long_are_taken_seldom(
+    store: Database, sweep: sqlite3.Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, looks = Study(sweep), []
+    monkeypatch.setattr(study, "follow", lambda conn: looks.append(1) or {})
+    for _ in range(3):
+        study.follow_if_due(store.read())
+    assert len(looks) == 3, "a look at a few runs is taken every time"
+    monkeypatch.setattr(studies, "_LONG", -1.0)
+    monkeypatch.setattr(studies, "_SHARE", 1e-9)
+    for _ in range(3):
+        study.follow_if_due(store.read())
+    assert len(looks) == 4
+
+
+def test_studies_that_nobody_asks_for_are_dropped(
+    store: Database, sweep: sqlite3.Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Studies()
+    study = kept.of(sweep)
+    assert kept.of(sweep) is study
+    other = store.write(
+        lambda conn: sweeps.create(conn, sweep["project_id"], user="e", config=json.dumps(CONFIG), method="random")
+    )
+    study.used_at -= studies.IDLE + 1
+    kept.of(other)
+    assert kept.of(sweep) is not study
