@@ -13,13 +13,18 @@ from urllib.parse import urlsplit
 from servers import Server
 
 AGENTS = 200
+EVERY = 5.0  # s: how often an agent of W&B's beats
+PROJECT, CONFIG = (
+    "beats",
+    "method: random\nmetric: {name: loss, goal: minimize}\nparameters: {x: {min: 0.0, max: 1.0}}\n",
+)
 _CONNECTIONS = 8
 _SWEEP = """mutation ($config: String!) {
     upsertSweep(input: {projectName: "beats", config: $config}) { sweep { name } } }"""
+_SWEEPS = """{ project(name: "beats") { sweeps { edges { node { name } } } } }"""
 _AGENT = """mutation ($sweep: String!) {
     createAgent(input: {host: "h", sweep: $sweep, projectName: "beats"}) { agent { id } } }"""
 _BEAT = """mutation ($id: ID!, $runs: JSONString) { agentHeartbeat(input: {id: $id, runState: $runs}) { commands } }"""
-_CONFIG = "method: random\nmetric: {name: loss, goal: minimize}\nparameters: {x: {min: 0.0, max: 1.0}}\n"
 
 
 class Asking:
@@ -43,7 +48,7 @@ class Asking:
 
 def make_sweep(ask: Asking) -> str:
     """A random search without an end."""
-    return str(ask(_SWEEP, config=_CONFIG)["upsertSweep"]["sweep"]["name"])
+    return str(ask(_SWEEP, config=CONFIG)["upsertSweep"]["sweep"]["name"])
 
 
 def begin_trial(ask: Asking, sweep: str) -> tuple[str, str]:
@@ -62,9 +67,13 @@ def beat(ask: Asking, agent: str, alive: list[str]) -> list[dict[str, Any]]:
 
 
 def over_http(server: Server, seconds: float) -> float:
-    """Heartbeats a second, over eight connections; each agent says that its trial is alive, as W&B's agent does."""
+    """Heartbeats a second to the one sweep of the project, over eight connections.
+
+    Each agent says that its trial is alive, as W&B's agent does.
+    """
     ask = Asking(server)
-    sweep = make_sweep(ask)
+    (sweep,) = ask(_SWEEPS)["project"]["sweeps"]["edges"]
+    sweep = sweep["node"]["name"]
     held = [begin_trial(ask, sweep) for _ in range(AGENTS)]
     counts = [0] * _CONNECTIONS
     until = time.monotonic() + seconds

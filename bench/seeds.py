@@ -10,11 +10,13 @@ import json
 import random
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import agents
 from sweepkit.backend import process
-from sweepkit.backend.storage import history, projects, runs, users
+from sweepkit.backend.storage import history, projects, runs, sweeps, trials, users
 from sweepkit.backend.storage.database import Database
 
 _CHUNK = 10_000
@@ -34,16 +36,23 @@ def fill_sweepkit(folder: Path, count: int, rows: int) -> None:
 
     All rows of the run ``sampled`` have the same keys; in ``sampled_mixed`` a validation comes every tenth row, alone.
     """
+    with _store(folder) as (store, name):
+        store.write(lambda conn: _many(conn, name, count))
+        for run, every in (("sampled", 0), ("sampled_mixed", 10)):
+            pk = store.write(lambda conn, run=run: _run(conn, name, "long", run))
+            for first in range(0, rows, _CHUNK):
+                texts = [_line(n, every) for n in range(first, min(rows, first + _CHUNK))]
+                store.write(lambda conn, pk=pk, texts=texts, first=first: _stream(conn, pk, texts, first))
+
+
+@contextmanager
+def _store(folder: Path) -> Iterator[tuple[Database, str]]:
+    """The store that a server will find in ``folder``, and its owner's name."""
     folder.mkdir(parents=True, exist_ok=True)
     name, key = process.account(folder)
     store = Database(folder / "store.sqlite3")
     store.write(lambda conn: users.ensure(conn, name, key))
-    store.write(lambda conn: _many(conn, name, count))
-    for run, every in (("sampled", 0), ("sampled_mixed", 10)):
-        pk = store.write(lambda conn, run=run: _run(conn, name, "long", run))
-        for first in range(0, rows, _CHUNK):
-            texts = [_line(n, every) for n in range(first, min(rows, first + _CHUNK))]
-            store.write(lambda conn, pk=pk, texts=texts, first=first: _stream(conn, pk, texts, first))
+    yield store, name
     store.close()
 
 
@@ -69,6 +78,23 @@ def _line(n: int, every: int) -> str:
     if every and n % every == every - 1:
         return f'{{"val_loss": {1 / (n + 1)}, "val_accuracy": {1 - 1 / (n + 2)}, {stamp}}}'
     return f'{{"loss": {1 / (n + 1)}, "accuracy": {1 - 1 / (n + 2)}, "lr": 0.001, "epoch": {n // 1000}, {stamp}}}'
+
+
+def fill_sweep(folder: Path, count: int) -> None:
+    """A sweep with ``count`` finished runs of 20 rows each."""
+    with _store(folder) as (store, name):
+        store.write(lambda conn: _sweep(conn, name, count))
+
+
+def _sweep(conn: sqlite3.Connection, user: str, count: int) -> None:
+    project = projects.ensure(conn, user, agents.PROJECT)["id"]
+    sweep = sweeps.create(conn, project, user=user, config=agents.CONFIG, method="random")
+    texts = [json.dumps({"loss": 1 / (n + 1), "_step": n}) for n in range(20)]
+    for n in range(count):
+        run = trials.enqueue(conn, sweep, {"x": n / count}, f"trial-{n}")
+        assert run is not None
+        columns = history.add_history(conn, run, history.parse(texts, 0))
+        runs.update(conn, run["id"], state="finished", summary=texts[-1], **columns)
 
 
 def fill_mlflow(database: Path, count: int, rows: int) -> None:
