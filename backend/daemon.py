@@ -71,19 +71,19 @@ def stop() -> bool:
 
     Raises SweepkitError when it does not end.
     """
-    running = find() or _stuck()
-    if running is None:
+    running = find()
+    pid = running.pid if running else _holder()
+    if pid is None:
         return False
     with contextlib.suppress(ProcessLookupError):
-        os.kill(running.pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
     while _holds_folder(home.home()):
         if time.monotonic() > deadline:
-            pid = running.pid
             raise SweepkitError(f"the backend (process {pid}) does not end", f"end it with `kill -9 {pid}`")
         time.sleep(0.05)
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(running.pid, 0)  # started by this very process: do not leave a zombie
+        os.waitpid(pid, 0)  # started by this very process: do not leave a zombie
     return True
 
 
@@ -100,18 +100,19 @@ def restarted(work: Callable[[], T]) -> tuple[T, Server]:
         return result, _launch(folder, None)
 
 
-def _stuck() -> Server | None:
-    """A backend that holds the folder and does not answer, if the note's process is really one."""
-    note = read_server()
-    if note is None or not _holds_folder(home.home()):
+def _holder() -> int | None:
+    """The process that holds the data folder although its note is lost or it does not answer, if it is a backend."""
+    folder = home.home()
+    if not _holds_folder(folder):
         return None
     import psutil  # only needed here, and commands should start fast
 
     try:
-        command = psutil.Process(note.pid).cmdline()
-    except psutil.Error:
+        pid = int((folder / "lock").read_text(encoding="ascii"))
+        command = psutil.Process(pid).cmdline()
+    except (OSError, ValueError, psutil.Error):
         return None
-    return note if __package__ in command else None
+    return pid if __package__ in command else None
 
 
 def login_url(path: str = "/") -> str:

@@ -100,6 +100,10 @@ def _only_one(folder: Path) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     raise UsageError(*_in_use(folder)) from None
                 time.sleep(0.05)
+        with contextlib.suppress(OSError):  # a full disk is told by the store
+            file.truncate(0)
+            file.write(str(os.getpid()))  # for `serve --stop`, should the note be lost
+            file.flush()
         yield
 
 

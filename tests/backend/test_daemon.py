@@ -77,8 +77,20 @@ def test_notes_and_locks_of_the_dead_block_nothing(folder: Path) -> None:
     psutil.wait_procs([psutil.Process(server.pid)] if psutil.pid_exists(server.pid) else [], timeout=10)
     assert daemon.find() is None
     assert daemon.start().pid != server.pid
-    (folder / "server.json").write_text("{")
+
+
+@pytest.mark.parametrize("note", ["{", None])
+def test_a_backend_whose_note_was_lost_is_stopped_all_the_same(folder: Path, note: str | None) -> None:
+    server = daemon.start()
+    (folder / "server.json").unlink()
+    if note is not None:
+        (folder / "server.json").write_text(note)
     assert daemon.find() is None
+    with pytest.raises(UsageError, match="another backend uses the data folder") as refused:
+        daemon.start()
+    assert "sweepkit serve --stop" in str(refused.value.hint)
+    assert daemon.stop()
+    assert not psutil.pid_exists(server.pid)
 
 
 def test_another_process_at_the_remembered_address_is_not_taken_for_ours(folder: Path) -> None:
