@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
-from . import access, answers, artifact_files, clock, filestream, limits, login, serve_graphql, transfer
+from . import access, answers, artifact_files, clock, filestream, limits, login, scheduler, serve_graphql, transfer
 from .admin import routes as admin
 from .graphql import schema
 from .permissions import Denied
@@ -105,15 +105,18 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
 
 
 async def _watch_silence(database: Database) -> None:
-    """Mark runs as crashed that stopped reporting.
+    """Mark runs as crashed that stopped reporting; those whose agents saw them end, as soon as an agent would be lost.
 
     The first look is late: nobody could report while nobody listened.
     """
     patience = float(os.environ.get(CRASH_VARIABLE) or CRASH_SECONDS)
+    shorter = min(patience, scheduler.lost_after())
     await asyncio.sleep(patience)
     while True:
         try:
-            await asyncio.wrap_future(database.submit(lambda conn: runs.mark_silent(conn, clock.ago(patience))))
+            await asyncio.wrap_future(
+                database.submit(lambda conn: runs.mark_silent(conn, clock.ago(patience), clock.ago(shorter)))
+            )
         except StoreError as error:
             _log.warning("silent runs could not be marked: %s", error)
         await asyncio.sleep(min(patience / 4, 15))

@@ -60,7 +60,30 @@ def apply(conn: sqlite3.Connection, wanted: Wanted, user: str) -> sqlite3.Row:
         sweeps.set_priors(conn, sweep, wanted.priors)
     if wanted.controller is not None:
         sweep = _schedule(conn, sweep, wanted.controller)
-    return sweeps.set_state(conn, sweep["id"], wanted.state) if wanted.state else sweep
+    return _set_state(conn, sweep, wanted.state) if wanted.state else sweep
+
+
+# What each state may follow. A sweep that is over may run again: that is W&B's way to repeat runs that were deleted.
+# One that was stopped may still be cancelled, while runs go on.
+_FROM = {
+    "PENDING": {"PENDING"},
+    "RUNNING": sweeps.STATES,
+    "PAUSED": {"PENDING", "RUNNING", "PAUSED"},
+    "FINISHED": {"PENDING", "RUNNING", "PAUSED", "FINISHED"},
+    "CANCELED": sweeps.STATES,
+}
+
+
+def _set_state(conn: sqlite3.Connection, sweep: sqlite3.Row, wanted: str) -> sqlite3.Row:
+    """Raises ClientError for a state that cannot follow the sweep's own."""
+    state = sweeps.state(conn, sweep)
+    if state not in _FROM[wanted]:
+        raise ClientError(f"a sweep that is {state} cannot become {wanted}; allowed are {', '.join(_after(state))}")
+    return sweeps.set_state(conn, sweep["id"], wanted)
+
+
+def _after(state: str) -> list[str]:
+    return sorted(wanted for wanted, before in _FROM.items() if state in before)
 
 
 def enqueue(conn: sqlite3.Connection, pk: int, config: Mapping[str, Any], name: str | None) -> sqlite3.Row:

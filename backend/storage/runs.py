@@ -120,12 +120,17 @@ def end(conn: sqlite3.Connection, run: sqlite3.Row, exit_code: int) -> sqlite3.R
     return update(conn, run["id"], state=state, exit_code=exit_code, heartbeat_at=clock.now())
 
 
-def mark_silent(conn: sqlite3.Connection, before: str) -> int:
-    """Runs that have not reported since ``before`` crashed, or are preempted if they said so. How many."""
+def mark_silent(conn: sqlite3.Connection, before: str, released_before: str | None = None) -> int:
+    """Runs that have not reported since ``before`` crashed, or are preempted if they said so. How many.
+
+    ``released_before`` is for trials whose agent has said that their process is gone: all that may still come from
+    them is what the client has not sent yet, and while it sends, it reports.
+    """
+    released = "SELECT run_id FROM trials WHERE holder IS NULL AND attempts > 0"
     return conn.execute(
         "UPDATE runs SET updated_at = ?, state = CASE state WHEN 'preempting' THEN 'preempted' ELSE 'crashed' END"
-        " WHERE state IN ('running', 'preempting') AND heartbeat_at < ?",
-        (clock.now(), before),
+        f" WHERE state IN ('running', 'preempting') AND heartbeat_at < ? AND (heartbeat_at < ? OR id IN ({released}))",
+        (clock.now(), max(before, released_before or before), before),
     ).rowcount
 
 

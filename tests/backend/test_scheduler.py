@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweepkit.backend import clock, scheduler
+from sweepkit.backend import clock, filestream, scheduler
 from sweepkit.backend.graphql import sweep_changes
+from sweepkit.backend.graphql.errors import ClientError
 from sweepkit.backend.scheduler import Gone, Scheduler
-from sweepkit.backend.storage import agents, runs, sweeps
+from sweepkit.backend.storage import agents, projects, runs, sweeps, trials
 from sweepkit.backend.storage.database import Database
 from sweepkit.backend.studies import Studies
 
@@ -244,6 +246,87 @@ def test_cancel_stops_what_runs_before_the_agent_leaves(make: Make) -> None:
     assert sweep.beat(busy, name) == [{"type": "stop", "run_id": name}]
     assert sweep.run(name)["stop_requested"] == 1 and sweep.run(pending)["state"] == "killed"
     assert sweep.beat(busy) == [{"type": "exit"}]
+
+
+ALL = ("PENDING", "RUNNING", "PAUSED", "FINISHED", "CANCELED")
+FOLLOWS = {
+    "PENDING": ALL,
+    "RUNNING": ("RUNNING", "PAUSED", "FINISHED", "CANCELED"),
+    "PAUSED": ("RUNNING", "PAUSED", "FINISHED", "CANCELED"),
+    "FINISHED": ("RUNNING", "FINISHED", "CANCELED"),
+    "CANCELED": ("RUNNING", "CANCELED"),
+}
+
+
+@pytest.mark.parametrize("wanted", ALL)
+@pytest.mark.parametrize("state", FOLLOWS)
+def test_which_state_follows_which(make: Make, state: str, wanted: str) -> None:
+    sweep = make(GRID)
+    if state != "PENDING":
+        sweep.take(sweep.agent())
+        sweep.change(state=state)
+    if wanted in FOLLOWS[state]:
+        sweep.change(state=wanted)
+        assert sweep.state == wanted
+    else:
+        with pytest.raises(ClientError, match=f"is {state} cannot become {wanted}"):
+            sweep.change(state=wanted)
+        assert sweep.state == state
+
+
+def test_a_sweep_that_has_come_to_its_end_cannot_be_paused(make: Make) -> None:
+    """Though no agent has asked again: what counts is what a user is told."""
+    sweep = make({**GRID, "run_cap": 1})
+    agent = sweep.agent()
+    sweep.end(sweep.take(agent))
+    assert sweep.state == "FINISHED" and sweep.row["state"] == "RUNNING"
+    with pytest.raises(ClientError, match="FINISHED"):
+        sweep.change(state="PAUSED")
+
+
+def test_a_finished_grid_repeats_the_runs_that_were_deleted(make: Make) -> None:
+    sweep = make(GRID)
+    agent = sweep.agent()
+    names = []
+    for _ in range(3):
+        names.append(sweep.take(agent))
+        sweep.end(names[-1])
+    assert sweep.beat(agent) == [{"type": "exit"}] and sweep.state == "FINISHED"
+    deleted = trials.configuration(sweep.database.read(), sweep.run(names[1])["id"])
+    sweep.database.write(lambda conn: runs.delete(conn, sweep.run(names[1])["id"]))
+    sweep.change(state="RUNNING")
+    (command,) = sweep.beat(sweep.agent())
+    assert trials.plain(json.dumps(command["args"])) == deleted
+
+
+def test_a_trial_that_died_under_a_live_agent_is_crashed_after_a_minute(make: Make) -> None:
+    """The agent says that the process is gone: only what the client still sends is waited for."""
+    sweep = make({**GRID, "run_cap": 2})
+    agent, other = sweep.agent(), sweep.agent()
+    dead, alive = sweep.take(agent), sweep.take(other)
+    for name in (dead, alive):
+        sweep.log(name, 1.0)
+        sweep.set("runs", "heartbeat_at", clock.ago(61), name=name)
+    sweep.beat(agent, dead)
+    sweep.beat(other, alive)
+    look = functools.partial(runs.mark_silent, before=clock.ago(300), released_before=clock.ago(60))
+    assert sweep.database.write(look) == 0  # both are said to be alive
+    sweep.beat(agent)
+    assert sweep.run(dead)["state"] == "running"
+    assert sweep.database.write(look) == 1
+    assert (sweep.run(dead)["state"], sweep.run(alive)["state"]) == ("crashed", "running")
+    sweep.beat(other)
+    sweep.end(alive)
+    assert sweep.state == "FINISHED"
+    stream(sweep, dead)  # it was still uploading, slowly: then it runs
+    assert sweep.run(dead)["state"] == "running"
+
+
+def stream(sweep: Sweep, name: str) -> None:
+    row = projects.by_id(sweep.database.read(), 1)
+    assert row is not None
+    update = filestream.parse(b"{}")
+    sweep.database.write(lambda conn: filestream.apply(conn, row["entity"], row["name"], name, update))
 
 
 def test_a_deleted_sweep_and_an_unknown_agent_are_gone(make: Make) -> None:

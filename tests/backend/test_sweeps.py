@@ -268,6 +268,11 @@ def test_pause_resume_and_cancel_from_the_command_line(wandb: Wandb, backend: Ba
         assert backend.sweep("control", sweep["name"], "state") == {"state": state}
     assert backend.beat(agent, command["run_id"]) == [{"type": "stop", "run_id": command["run_id"]}]
     assert backend.beat(agent) == [{"type": "exit"}]
+    refused = wandb("sweep", "--pause", path)
+    assert "Cannot pause canceled sweep" in refused.stdout + refused.stderr
+    paused = f'mutation {{ upsertSweep(input: {{id: "{sweep["id"]}", state: "PAUSED"}}) {{ sweep {{ name }} }} }}'
+    answer = backend.post(paused)
+    assert answer.status_code == 400 and "is CANCELED cannot become PAUSED" in answer.text
 
 
 @pytest.mark.parametrize(
