@@ -13,12 +13,13 @@ from typing import Any
 from ..search.metric import Metric
 from ..storage import history as stored_history
 from ..storage import sampling
+from ..storage.filters import Sql
 
 Rows = sqlite3.Connection
 Point = tuple[float, float]
 
 SAMPLED = 20_000  # lines of a history that a page reads at most: a longer one is sampled evenly
-NEWEST = 5_000  # runs of a project that its table knows at most
+NEWEST = 20_000  # runs of a project that a search looks through at most
 COUNTERS = ("epoch", "step", "global_step")  # they rise with the step in every run: nothing to compare
 LIVE = ("running", "pending", "preempting")
 
@@ -105,10 +106,29 @@ def entities_projects(rows: Rows, entity: str | None = None) -> list[sqlite3.Row
 _RUNS = "SELECT r.*, s.name AS sweep_name FROM runs r LEFT JOIN sweeps s ON s.id = r.sweep_id"
 
 
-def runs(rows: Rows, project_id: int) -> list[Run]:
+def runs(rows: Rows, project_id: int, limit: int = NEWEST) -> list[Run]:
     """The newest runs of a project, newest first."""
     query = f"{_RUNS} WHERE r.project_id = ? ORDER BY r.created_at DESC, r.id DESC LIMIT ?"
-    return [_run(row) for row in rows.execute(query, (project_id, NEWEST))]
+    return [_run(row) for row in rows.execute(query, (project_id, limit))]
+
+
+def page(rows: Rows, project_id: int, state: str | None, order: Sql, limit: int, offset: int) -> list[Run]:
+    """Some of a project's runs in an order; of those that are alike in it, the newest first."""
+    found = rows.execute(
+        f"""SELECT runs.id FROM runs WHERE runs.project_id = ? AND (? IS NULL OR runs.state = ?)
+            ORDER BY {order.text}, runs.created_at DESC, runs.id DESC LIMIT ? OFFSET ?""",
+        (project_id, state, state, *order.values, limit, offset),
+    )
+    pks = [row["id"] for row in found]
+    marks = ", ".join("?" * len(pks))
+    known = {row["id"]: _run(row) for row in rows.execute(f"{_RUNS} WHERE r.id IN ({marks})", pks)}
+    return [known[pk] for pk in pks if pk in known]
+
+
+def states(rows: Rows, project_id: int) -> dict[str, int]:
+    """How many of a project's runs are in which state."""
+    query = "SELECT state, count(*) AS number FROM runs WHERE project_id = ? GROUP BY state"
+    return {row["state"]: row["number"] for row in rows.execute(query, (project_id,))}
 
 
 def sweep_runs(rows: Rows, sweep_id: int) -> list[Run]:

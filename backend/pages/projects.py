@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ... import figures
 from ..storage import projects as stored_projects
-from . import data, rendering, runs_table
+from . import data, project_runs, rendering
 
 RECENT = 10  # runs whose curves a project's page draws
 CHARTS = 12
@@ -32,15 +32,15 @@ def project(request: Request) -> Response:
     found = stored_projects.find(rows(request), entity, name)
     if found is None:
         return rendering.missing(f"project {entity}/{name}")
-    runs = data.runs(rows(request), found["id"])
-    recent = [run for run in runs if run.lines][:RECENT]
+    newest, states = data.runs(rows(request), found["id"], project_runs.SAMPLE), data.states(rows(request), found["id"])
+    recent = [run for run in newest if run.lines][:RECENT]
     return rendering.page(
         "project.html",
         project=found,
-        table=runs_table.table(runs, request.query_params),
+        table=project_runs.table(rows(request), found["id"], request.query_params, newest, states),
         figures=comparison(rows(request), recent),
         recent=len(recent),
-        live=any(run.live for run in runs),
+        live=any(states.get(state) for state in data.LIVE),
         crumbs=rendering.crumbs(entity, name),
     )
 

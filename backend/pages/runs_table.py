@@ -71,12 +71,21 @@ def table(
 
     ``parameters`` are the searched ones, else those that differ between runs; ``metric`` comes first of all numbers.
     """
-    columns = _columns(runs, parameters, metric)
-    asked = {key: query[key] for key in ("q", "state", "sort", "page") if query.get(key)}
-    found = _ordered(_filtered(runs, asked), columns, asked.get("sort", ""))
-    page = _page(asked.get("page", "1"), len(found))
+    return chosen(runs, query, columns(runs, parameters, metric))
+
+
+def chosen(runs: Sequence[Run], query: Mapping[str, str], shown_columns: Sequence[Column]) -> Table:
+    """The runs that ``query`` asks for, with these columns."""
+    wanted = asked(query)
+    found = _ordered(_filtered(runs, wanted), shown_columns, wanted.get("sort", ""))
+    page = page_number(wanted.get("page", "1"), len(found))
     shown = found[(page - 1) * PAGE : page * PAGE]
-    return Table(columns, shown, len(found), len(runs), page, asked, sorted({run.state for run in runs}))
+    return Table(shown_columns, shown, len(found), len(runs), page, wanted, sorted({run.state for run in runs}))
+
+
+def asked(query: Mapping[str, str]) -> dict[str, str]:
+    """What an address asks of a table."""
+    return {key: query[key] for key in ("q", "state", "sort", "page") if query.get(key)}
 
 
 def changing(runs: Sequence[Run]) -> list[str]:
@@ -98,7 +107,8 @@ def metrics(runs: Sequence[Run]) -> list[str]:
     return sorted(counts, key=lambda key: -counts[key])
 
 
-def _columns(runs: Sequence[Run], parameters: Sequence[str] | None, metric: str | None) -> list[Column]:
+def columns(runs: Sequence[Run], parameters: Sequence[str] | None = None, metric: str | None = None) -> list[Column]:
+    """The columns that tell these runs apart."""
     searched = changing(runs) if parameters is None else parameters
     shown = sorted(metrics(runs), key=lambda key: (key != metric, key in COUNTERS))
     config = [Column(f"config.{key}", key, "config") for key in searched[:_CONFIG_COLUMNS]]
@@ -106,8 +116,8 @@ def _columns(runs: Sequence[Run], parameters: Sequence[str] | None, metric: str 
     return [*(Column(key, title) for key, title in _PLAIN.items()), *config, *summary]
 
 
-def _filtered(runs: Sequence[Run], asked: Mapping[str, str]) -> list[Run]:
-    words, state = asked.get("q", "").casefold().split(), asked.get("state")
+def _filtered(runs: Sequence[Run], wanted: Mapping[str, str]) -> list[Run]:
+    words, state = wanted.get("q", "").casefold().split(), wanted.get("state")
     kept = [run for run in runs if state in (None, run.state)]
     return [run for run in kept if all(word in _text(run) for word in words)] if words else kept
 
@@ -118,8 +128,8 @@ def _text(run: Run) -> str:
     return "\n".join([run.display_name, run.name, run.sweep or "", *map(str, run.tags), *pairs]).casefold()
 
 
-def _ordered(runs: Sequence[Run], columns: Sequence[Column], sort: str) -> list[Run]:
-    column = next((column for column in columns if column.key == sort.removeprefix("-")), None)
+def _ordered(runs: Sequence[Run], known_columns: Sequence[Column], sort: str) -> list[Run]:
+    column = next((column for column in known_columns if column.key == sort.removeprefix("-")), None)
     if column is None:
         return list(runs)
     known = [run for run in runs if not _absent(column.of(run))]
@@ -137,6 +147,7 @@ def _rank(value: Any) -> tuple[int, float, str]:
     return (1, 0.0, figures.text_of(value).casefold())
 
 
-def _page(text: str, found: int) -> int:
+def page_number(text: str, found: int) -> int:
+    """The page that an address asks for, of those that there are."""
     wanted = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 1
     return min(max(wanted, 1), max(1, -(-found // PAGE)))

@@ -39,7 +39,7 @@ _TEXTS = {
     "notes": "runs.notes",
 }
 _SWEEP = "(SELECT sweeps.name FROM sweeps WHERE sweeps.id = runs.sweep_id)"
-_DURATION = "round((julianday(runs.heartbeat_at) - julianday(runs.created_at)) * 86400.0, 3)"  # seconds
+DURATION = "round((julianday(runs.heartbeat_at) - julianday(runs.created_at)) * 86400.0, 3)"  # seconds
 _TIMES = {
     "created_at": "runs.created_at",
     "createdAt": "runs.created_at",
@@ -217,7 +217,7 @@ def field_of(name: str) -> Field:
     if name in {"sweep", "sweepName"}:
         return Field("sweep", Sql(_SWEEP))
     if name == "duration":
-        return Field("number", Sql(_DURATION))
+        return Field("number", Sql(DURATION))
     head, _, key = name.partition(".")
     if head in _JSON and key:
         return _json(head, key)

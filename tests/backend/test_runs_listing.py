@@ -350,3 +350,35 @@ def test_a_page_of_50_among_10000_comes_in_50_milliseconds(
     worked = (after.user + after.system - before.user - before.system) / len(took)
     print(f"median {statistics.median(took) * 1000:.1f} ms, on the processor {worked * 1000:.1f} ms")
     assert min(worked, statistics.median(took)) < 0.05
+
+
+# --- the web page of the project
+
+
+@pytest.mark.parametrize("sort", ["", "-summary.loss", "config.seed", "name", "-duration", "created"])
+def test_the_page_of_10000_runs_is_sorted_and_paged_by_the_store(many_runs: Any, sort: str) -> None:
+    server, project = many_runs.server, many_runs.project.split("/")[1]
+    rows = [row for row in many_runs.rows if row["state"] == "failed"][::-1]  # the newest first
+    key = {"": "", "name": "display_name", "duration": "duration", "created": "created_at"}.get(sort.lstrip("-"))
+    if key != "":
+        rows = ordered(
+            rows, ("-" if sort[:1] == "-" else "+") + (key or sort.lstrip("-").replace("summary.", "summary_metrics."))
+        )
+    for page in (1, 3):
+        query = {"state": "failed", "sort": sort, "page": str(page)}
+        began = time.perf_counter()
+        answer = requests.get(f"{server.url}/lab/{project}", params=query, auth=("api", server.key), timeout=60)
+        print(f"{sort or 'newest'}, page {page}: {(time.perf_counter() - began) * 1000:.0f} ms")
+        shown = re.findall(r'href="/lab/many/runs/(r\d+)"', answer.text)
+        assert answer.status_code == 200 and f"{len(rows)} of 10000 runs" in answer.text
+        expected = rows[(page - 1) * 50 : page * 50]
+        if sort != "name":  # there, small and large letters are alike
+            assert list(dict.fromkeys(shown)) == [row["name"] for row in expected]
+        assert len(set(shown)) == 50
+
+
+def test_a_search_looks_through_all_runs(many_runs: Any) -> None:
+    server = many_runs.server
+    answer = requests.get(f"{server.url}/lab/many", params={"q": "seed=77"}, auth=("api", server.key), timeout=60)
+    found = [row for row in many_runs.rows if "seed=77" in f"seed={row['config'].get('seed')}"]
+    assert f"{len(found)} of 10000 runs" in answer.text
