@@ -63,7 +63,10 @@ def read_server() -> Server | None:
 def write_server(server: Server) -> None:
     """Leave the note, in one step, never readable by others."""
     draft = server_file().with_suffix(f".{os.getpid()}.tmp")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(asdict(server), file, indent=2)
-    draft.replace(server_file())
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(server), file, indent=2)
+        draft.replace(server_file())
+    finally:
+        draft.unlink(missing_ok=True)  # on a full disk

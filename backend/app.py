@@ -129,7 +129,8 @@ def _too_much(request: Request, error: Exception) -> Response:
 
 def _store_failed(request: Request, error: Exception) -> Response:
     """The client tries again after a 5xx: what it wanted to say is not lost when there is room again."""
-    return JSONResponse({"error": str(error), "errors": [{"message": str(error)}]}, status_code=503)
+    said = {"error": str(error), "hint": getattr(error, "hint", None), "errors": [{"message": str(error)}]}
+    return JSONResponse(said, status_code=503)
 
 
 def _denied(request: Request, error: Exception) -> Response:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import errno
 import sqlite3
 from collections.abc import Callable
 
@@ -24,7 +23,7 @@ from .graphql.errors import ClientError
 from .storage import artifact_collections, artifact_contents, artifact_manifests, artifacts, projects
 from .storage.blobs import Blob, Blobs, TooLarge
 from .storage.database import Database
-from .transfer import blob_response
+from .transfer import blob_response, not_kept
 
 Keep = Callable[[sqlite3.Connection, Blob], None]
 
@@ -146,9 +145,7 @@ async def _put(
     except TooLarge as error:
         return JSONResponse({"error": str(error)}, status_code=413)
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
-        return JSONResponse({"error": "the disk of the data folder is full"}, status_code=507)
+        return not_kept(error)
     with blobs.until_noted(blob):
         return await _noted(request.app.state.database, blob, md5, keep)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,8 @@ STOP_SECONDS = 20.0
 _ANSWER_SECONDS = 5.0
 _ADMIN_SECONDS = 600.0  # a backup of a large store takes its time; a dead backend is noticed at once
 _TAIL_LINES = 15
+_NOTHING = "(nothing)"
+_LEAST_ROOM = 64 * 2**10  # bytes
 
 
 def find() -> Server | None:
@@ -209,6 +212,9 @@ def _raise_failed(code: int, begin: int) -> None:
     if errors:
         kind = UsageError if code == UsageError.exit_code else SweepkitError
         raise kind(errors[-1].removeprefix("error: "), hints[-1].removeprefix("hint: ") if hints else None)
+    if said == _NOTHING and shutil.disk_usage(home.home()).free < _LEAST_ROOM:  # there was no room to say even that
+        hint = "free some disk space, or choose another folder with SWEEPKIT_HOME"
+        raise UsageError(f"the disk of the data folder {home.home()} is full", hint)
     raise SweepkitError(f"the backend ended with code {code}; its log ends:\n{said}", f"the whole log is {log_file()}")
 
 
@@ -220,7 +226,7 @@ def _tail(begin: int) -> str:
             text = log.read()[-20_000:].decode("utf-8", "replace")
     except OSError:
         return "(no log)"
-    return "\n".join(text.splitlines()[-_TAIL_LINES:]) or "(nothing)"
+    return "\n".join(text.splitlines()[-_TAIL_LINES:]) or _NOTHING
 
 
 @contextlib.contextmanager

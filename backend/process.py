@@ -38,18 +38,24 @@ def serve(port: int | None) -> None:
     """
     folder = home.make_home()
     refuse_network_folder(folder)
-    with _only_one(folder), contextlib.closing(_listening(port, folder)) as listener:
-        try:
-            swap.finish(folder)  # a restore that a crash cut off
-            name, key = account(folder)
-            app = asgi.create(folder)
-        except (StoreError, OSError) as error:
-            hint = error.hint if isinstance(error, StoreError) else FREE_SPACE
-            raise UsageError(f"the data folder {folder} cannot be used: {error}", hint) from error
+    with _only_one(folder), contextlib.closing(_listening(port, folder)) as listener, _usable(folder):
+        swap.finish(folder)  # a restore that a crash cut off
+        name, key = account(folder)
+        app = asgi.create(folder)
         app.state.database.write(lambda conn: users.ensure(conn, name, key))
         app.state.owner = name
         url = f"http://{ADDRESS}:{listener.getsockname()[1]}"
         _run(app, listener, Server(url, key, name, os.getpid()))
+
+
+@contextlib.contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    """A store that cannot be opened or written, and a folder that takes no file, in one message."""
+    try:
+        yield
+    except (StoreError, OSError) as error:
+        hint = error.hint if isinstance(error, StoreError) else FREE_SPACE
+        raise UsageError(f"the data folder {folder} cannot be used: {error}", hint) from error
 
 
 class _Announcing(uvicorn.Server):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import mimetypes
 import sqlite3
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from .storage import files, runs
 from .storage.blobs import Blob, Blobs, TooLarge
 from .storage.database import Database
 from .storage.names import BadName
+
+_log = logging.getLogger(__name__)
 
 # A file may hold a script: it is never run in this server's origin, however it is opened.
 FILE_POLICY = "sandbox; default-src 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'"
@@ -57,16 +60,22 @@ async def _noted(database: Database, run_id: int, name: str, blob: Blob) -> Resp
 
 
 async def receive(request: Request) -> Blob | Response:
-    """The body as a blob, or the answer that says why not: 413 too large, 507 the disk is full."""
+    """The body as a blob, or the answer that says why not: 413 too large, 507 or 503 the disk does not take it."""
     blobs: Blobs = request.app.state.blobs
     try:
         return await blobs.receive(request.stream(), limits.UPLOAD_BYTES)
     except TooLarge as error:
         return JSONResponse({"error": str(error)}, status_code=413)
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
+        return not_kept(error)
+
+
+def not_kept(error: OSError) -> Response:
+    """The disk does not take an upload: 507 where it is full, else 503; the client tries again after either."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return JSONResponse({"error": "the disk of the data folder is full"}, status_code=507)
+    _log.error("an upload could not be kept: %s", error)
+    return JSONResponse({"error": f"the data folder cannot be written: {error.strerror}"}, status_code=503)
 
 
 async def get(request: Request) -> Response:

@@ -23,6 +23,7 @@ from .. import archive, clock
 from ..archive import Member
 from ..storage import garbage
 from ..storage.blobs import Blobs
+from ..transfer import not_kept
 from .gc import BUSY
 
 
@@ -33,6 +34,9 @@ async def post(request: Request) -> Response:
         return JSONResponse({"error": BUSY}, status_code=409)
     try:
         members = await run_in_threadpool(snapshot, state.database.path, state.blobs)
+    except OSError as error:
+        state.keeping.release()
+        return not_kept(error)
     except BaseException:
         state.keeping.release()
         raise

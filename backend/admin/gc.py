@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from ..storage import artifact_contents, garbage
 from ..storage.blobs import Blobs
-from ..storage.database import Database
+from ..storage.database import Database, StoreError
 
 _CONTENTS = 100  # looked at and moved away in one change
 _PAGES = 200  # given back in one change
@@ -48,10 +48,19 @@ def preview(database: Database, blobs: Blobs) -> dict[str, Any]:
 
 def collect(database: Database, blobs: Blobs) -> dict[str, Any]:
     """Delete what nothing needs: ``blobs`` and their ``bytes``, and the ``store_bytes`` that the database gave back."""
-    garbage.forget(database)
-    parts = artifact_contents.parts_store(blobs)
-    found = _sweep(database, blobs, garbage.CONTENTS) + _sweep(database, parts, garbage.PARTS)
+    found = garbage.Found()
+    try:
+        garbage.forget(database)
+    except StoreError:  # a full disk takes no more rows: what is loose already makes room for them
+        found = _sweep_all(database, blobs)
+        garbage.forget(database)
+    found += _sweep_all(database, blobs)
     return {**asdict(found), "store_bytes": shrink(database), "dry_run": False}
+
+
+def _sweep_all(database: Database, blobs: Blobs) -> garbage.Found:
+    parts = artifact_contents.parts_store(blobs)
+    return _sweep(database, blobs, garbage.CONTENTS) + _sweep(database, parts, garbage.PARTS)
 
 
 def _sweep(database: Database, blobs: Blobs, tables: tuple[str, ...]) -> garbage.Found:
