@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .storage.opening import StoreError
+from .storage.opening import StoreError, is_damage
 
 # Unless a route says otherwise, an answer is nothing that a browser may keep, guess the type of, frame or run.
 PROTECTION = {
@@ -67,6 +67,6 @@ class _Protected:
 
 def _failure(error: Exception) -> JSONResponse:
     """The client tries again after a 5xx: what it wanted to say is not lost when the store can be written again."""
-    of_store = isinstance(error, (StoreError, sqlite3.OperationalError))
+    of_store = isinstance(error, (StoreError, sqlite3.OperationalError)) or is_damage(error)
     message = "the store cannot be read or written now" if of_store else "internal error; the server's log says more"
     return JSONResponse({"error": message, "errors": [{"message": message}]}, status_code=503 if of_store else 500)

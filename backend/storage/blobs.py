@@ -151,13 +151,17 @@ class Blobs:
 
     @staticmethod
     def _place(draft: Path, target: Path) -> None:
-        if target.exists():
-            return
-        target.parent.mkdir(exist_ok=True, mode=0o700)
-        draft.replace(target)
-        # The name must survive a power cut as well as the content.
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        """The name must survive a power cut as well as the content; also one that another upload has just made."""
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True, mode=0o700)
+            draft.replace(target)
+        for folder in (target.parent, target.parent.parent):
+            _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -16,7 +16,7 @@ from pathlib import Path
 SCHEMA = Path(__file__).with_name("schema")
 MIGRATIONS = Path(__file__).with_name("migrations")
 _MAGIC = b"SQLite format 3\x00"
-_CHECKED_WHOLE = 64 * 2**20  # bytes; a larger file is checked where it is read, so that a start takes no minutes
+_CHECKED_WHOLE = 32 * 2**20  # bytes; a larger file is checked where it is read, so that a start takes no minutes
 _log = logging.getLogger(__name__)
 
 FREE_SPACE = "free some disk space, mend its permissions, or choose another folder with SWEEPKIT_HOME"
