@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from .errors import UsageError
 
@@ -31,9 +33,9 @@ def home() -> Path:
 
 
 def make_home() -> Path:
-    """The data folder, made if it is not there and readable by its owner only.
+    """The data folder, made if it is not there; readable by its owner only, also if it was open to others before.
 
-    Raises UsageError when it cannot be made or written.
+    Raises UsageError when it cannot be made, written or closed to others.
     """
     folder = home()
     fix = "choose another folder with SWEEPKIT_HOME, or mend its permissions"
@@ -43,7 +45,28 @@ def make_home() -> Path:
         raise UsageError(f"cannot make the data folder {folder}: {error.strerror}", fix) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"the data folder {folder} is not writable", fix)
+    _close_to_others(folder)
     return folder
+
+
+def _close_to_others(folder: Path) -> None:
+    mode = folder.stat().st_mode
+    if not mode & 0o077:
+        return
+    if mode & stat.S_ISVTX:  # such as /tmp: all users share it, and must go on doing so
+        raise UsageError(f"the data folder {folder} is shared by all users", f"use a folder in it: {folder}/sweepkit")
+    try:
+        folder.chmod(stat.S_IMODE(mode) & ~0o077)
+    except OSError as error:
+        raise UsageError(
+            f"the data folder {folder} is open to other users, and cannot be closed: {error.strerror}",
+            "choose a folder of your own with SWEEPKIT_HOME",
+        ) from error
+
+
+def opened_privately(path: Path, flags: str) -> IO[str]:
+    """``open(path, flags)``; a file that this makes is its owner's only, whatever the umask."""
+    return open(path, flags, opener=lambda name, how: os.open(name, how, 0o600))
 
 
 def server_file() -> Path:

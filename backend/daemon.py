@@ -232,7 +232,7 @@ def _tail(begin: int) -> str:
 @contextlib.contextmanager
 def _starting(folder: Path) -> Iterator[None]:
     """Only one start at a time; the lock is the kernel's and ends with its holder."""
-    with (folder / "start.lock").open("a") as file:
+    with home.opened_privately(folder / "start.lock", "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -240,7 +240,7 @@ def _starting(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Hold the data folder as a server does. Raises SweepkitError when one took it first (a service manager's)."""
-    with (folder / "lock").open("a") as file:
+    with home.opened_privately(folder / "lock", "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -253,7 +253,7 @@ def _held(folder: Path) -> Iterator[None]:
 def _holds_folder(folder: Path) -> bool:
     """Whether a server process holds the data folder."""
     try:
-        with (folder / "lock").open("a") as file:
+        with home.opened_privately(folder / "lock", "a") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return False
     except BlockingIOError:

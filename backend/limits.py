@@ -27,6 +27,8 @@ STREAM_BYTES = 64 << 20  # W&B's client splits its streams at about 10 MiB
 UPLOAD_BYTES = 1 << 40
 MANIFEST_BYTES = 256 << 20  # a million files; it is read into memory
 MOST_TOKENS = 20_000
+MOST_CHARACTERS = 200_000  # of a document, without its variables
+MOST_SELECTIONS = 1_000  # as written; validation compares each with each, which takes seconds for some thousands
 MOST_DEPTH = 24
 MOST_FIELDS = 3_000
 MOST_COST = 2_000_000  # fields times the rows that were asked for
@@ -98,6 +100,17 @@ def check(document: DocumentNode, variables: Mapping[str, Any]) -> None:
             _refuse(fields > MOST_FIELDS, f"the document selects {_told(fields)} fields, {MOST_FIELDS} are allowed")
             _refuse(depth > MOST_DEPTH, f"the document is {depth} fields deep, {MOST_DEPTH} are allowed")
             _refuse(cost > MOST_COST, f"the document asks for {_told(cost)} values, {MOST_COST} are allowed")
+
+
+def selections(document: DocumentNode) -> int:
+    """How many fields and fragments a document names, as it is written."""
+    count, waiting = 0, [getattr(definition, "selection_set", None) for definition in document.definitions]
+    while waiting:
+        found = waiting.pop()
+        nodes = (found.selections if found else ()) or ()
+        count += len(nodes)
+        waiting += [getattr(node, "selection_set", None) for node in nodes]
+    return count
 
 
 class _Measure:

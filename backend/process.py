@@ -37,6 +37,7 @@ def serve(port: int | None) -> None:
     Raises UsageError when the folder cannot be used or is in use, or the port is taken.
     """
     folder = home.make_home()
+    os.umask(0o077)  # whatever is kept from here on is its owner's only
     refuse_network_folder(folder)
     with _only_one(folder), contextlib.closing(_listening(port, folder)) as listener, _usable(folder):
         swap.finish(folder)  # a restore that a crash cut off
@@ -96,7 +97,7 @@ def _run(app: object, listener: socket.socket, note: Server) -> None:
 @contextlib.contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     """Hold the folder. The lock is the kernel's: it ends with the process, however that dies, so it is never stale."""
-    with (folder / "lock").open("a+") as file:
+    with home.opened_privately(folder / "lock", "a+") as file:
         deadline = time.monotonic() + _LOCK_PATIENCE
         while True:
             try:

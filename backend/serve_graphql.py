@@ -52,6 +52,8 @@ def _parts(asked: dict[str, Any]) -> tuple[str, dict[str, Any], str | None]:
 
 def answer(query: str, variables: dict[str, Any], operation: str | None, context: Context) -> Response:
     """Run one document."""
+    if len(query) > limits.MOST_CHARACTERS:
+        raise limits.TooMuch(f"a document has at most {limits.MOST_CHARACTERS} characters", 400)
     document = (_known if len(query) < _LONGEST_KNOWN else _checked)(query)
     if not isinstance(document, DocumentNode):
         _log.info("refused a document: %s", document[0].message)
@@ -75,6 +77,8 @@ def _checked(query: str) -> DocumentNode | tuple[GraphQLError, ...]:
         return (error,)
     except RecursionError:
         return (GraphQLError("the document is nested too deeply"),)
+    if (named := limits.selections(document)) > limits.MOST_SELECTIONS:
+        return (GraphQLError(f"the document has {named} selections, {limits.MOST_SELECTIONS} are allowed"),)
     return tuple(validate(schema(), document, max_errors=5)) or document
 
 
