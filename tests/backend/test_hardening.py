@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -15,8 +16,8 @@ from typing import Any
 
 import pytest
 import requests
-from sweepkit.backend import app, pages
-from sweepkit.backend.answers import PROTECTION
+from sweepkit.backend import pages
+from sweepkit.backend.answers import PROTECTION, Answers
 from sweepkit.backend.search import settings
 from sweepkit.backend.storage import plain_json
 
@@ -41,22 +42,19 @@ def test_every_answer_carries_the_protective_headers(raw: Raw, method: str, path
     assert "public" not in headers["cache-control"]
 
 
-def test_an_unexpected_failure_carries_them_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from starlette.testclient import TestClient
+def test_an_unexpected_failure_carries_them_too() -> None:
+    async def broken(*_: Any) -> None:
+        raise RuntimeError("a secret")
 
-    made = app.create(tmp_path)
-    made.state.database.write(lambda conn: None)
-    try:
-        monkeypatch.setattr("sweepkit.backend.access.Access._refusal", _broken)
-        answer = TestClient(made, raise_server_exceptions=False).get("/healthz")
-    finally:
-        made.state.database.close()
-    assert answer.status_code == 500
-    assert "secret" not in answer.text and set(PROTECTION) <= set(answer.headers)
+    sent: list[Any] = []
 
+    async def send(message: Any) -> None:
+        sent.append(message)
 
-async def _broken(*_: Any) -> None:
-    raise RuntimeError("a secret")
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    asyncio.run(Answers(broken)(scope, None, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 500 and b"secret" not in sent[1]["body"]
+    assert set(PROTECTION) <= {name.decode() for name, _ in sent[0]["headers"]}
 
 
 def _modes(folder: Path) -> dict[str, int]:
