@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from . import clock, limits, permissions
-from .storage import history, runs
+from .storage import history, repeats, runs
 from .storage.plain_json import storable, strict_json
 
 HISTORY = "wandb-history.jsonl"
@@ -108,7 +108,7 @@ def apply(conn: sqlite3.Connection, entity: str, project: str, name: str, update
         return None
     columns: dict[str, Any] = {"heartbeat_at": clock.now()}
     if update.history:
-        columns |= history.add_history(conn, run, update.history)
+        columns |= repeats.add_history(conn, run, update.history)
     if update.summary is not None:
         columns["summary"] = update.summary
     for file, add in ((EVENTS, history.add_events), (CONSOLE, history.add_console)):

@@ -11,6 +11,8 @@ from ..storage import artifacts, projects, runs
 from .errors import ClientError
 from .ids import decode
 
+UNNAMED_PROJECT = "uncategorized"
+
 
 def current(info: GraphQLResolveInfo) -> sqlite3.Connection:
     """The connection for reading, after what is past its time to live has been deleted."""
@@ -26,6 +28,11 @@ def project(conn: sqlite3.Connection, entity: str, name: str) -> sqlite3.Row:
     if row is None:
         raise ClientError(f"there is no project {entity}/{name}", 404)
     return row
+
+
+def place(info: GraphQLResolveInfo, given: dict[str, Any]) -> tuple[str, str]:
+    """The entity and project of an input. A run that was offline names neither: they are the asker's own then."""
+    return given.get("entityName") or info.context.user.name, given.get("projectName") or UNNAMED_PROJECT
 
 
 def run(conn: sqlite3.Connection, project_id: int, name: str) -> sqlite3.Row:

@@ -18,7 +18,7 @@ from ..storage import (
     projects,
 )
 from ..storage import artifacts as store
-from .artifact_rows import alias_names, artifact_pk, current, project, run, tag_names
+from .artifact_rows import alias_names, artifact_pk, current, place, project, run, tag_names
 from .collections import listed_all
 from .errors import ClientError
 from .ids import decode, encode
@@ -130,7 +130,7 @@ def artifact_of_type(row: Row, info: Info, name: str) -> Row | None:
 @mutation.field("createArtifact")
 def create(_: Any, info: Info, input: Answer) -> Answer:
     def change(conn: sqlite3.Connection) -> Row:
-        home = projects.ensure(conn, input["entityName"], input["projectName"])
+        home = projects.ensure(conn, *place(info, input))
         made_by = run(conn, home["id"], input["runName"]) if input.get("runName") else None
         return artifact_writing.begin(conn, _draft(input, home["id"], made_by, info.context.user.name))
 
@@ -213,10 +213,10 @@ def _point(conn: sqlite3.Connection, pk: int, given: list[Answer]) -> None:
 def _place(conn: sqlite3.Connection, project_id: int, name: str, pk: int) -> Row:
     """The version's membership of the collection ``name``. Raises ClientError when it is no member."""
     found = artifact_collections.find(conn, project_id, name)
-    place = store.place(conn, found["id"], pk) if found is not None else None
-    if place is None:
+    member = store.place(conn, found["id"], pk) if found is not None else None
+    if member is None:
         raise ClientError(f"the artifact is not in the collection {name!r}", 404)
-    return place
+    return member
 
 
 def _placed(conn: sqlite3.Connection, pk: int, item: Answer) -> Row:
@@ -257,8 +257,8 @@ def delete(_: Any, info: Info, input: Answer) -> Answer:
 
 @mutation.field("linkArtifact")
 def link(_: Any, info: Info, input: Answer) -> Answer:
-    place = info.context.database.write(lambda conn: _link(conn, input))
-    return {"versionIndex": place["version_index"], "artifactMembership": place}
+    linked = info.context.database.write(lambda conn: _link(conn, input))
+    return {"versionIndex": linked["version_index"], "artifactMembership": linked}
 
 
 def _link(conn: sqlite3.Connection, given: Answer) -> Row:

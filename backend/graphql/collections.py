@@ -11,7 +11,7 @@ from graphql import GraphQLResolveInfo as Info
 
 from ..storage import artifact_collections as store
 from ..storage import artifact_listings, artifacts, projects
-from .artifact_rows import current, project, tag_names
+from .artifact_rows import current, place, project, tag_names
 from .errors import ClientError
 from .ids import decode, encode
 from .paging import connection, page
@@ -185,7 +185,7 @@ tag.set_field("name", lambda row, info: row["name"])
 @mutation.field("createArtifactType")
 def create_type(_: Any, info: Info, input: Answer) -> Answer:
     def change(conn: sqlite3.Connection) -> Row:
-        home = projects.ensure(conn, input["entityName"], input["projectName"])
+        home = projects.ensure(conn, *place(info, input))
         return store.ensure_type(conn, home["id"], input["name"], input.get("description"))
 
     return {"artifactType": info.context.database.write(change)}

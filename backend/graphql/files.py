@@ -40,7 +40,7 @@ def resolve_files(
     where = _where(info.context, row)
     limit, offset = page(first, after)
     if names:
-        asked = [name for name in names if name][:MOST_NAMES]
+        asked = [name.removeprefix("./") for name in names if name][:MOST_NAMES]
         shown = [_named(info.context, row, where, name) for name in asked[offset : offset + limit]]
         answer = connection(shown, first, after, len(asked))
     else:

@@ -11,7 +11,7 @@ from ariadne.types import SchemaBindable
 from graphql import GraphQLResolveInfo
 
 from .. import curves
-from ..storage import history
+from ..storage import history, last_values
 from ..storage.plain_json import strict_json
 from .errors import ClientError
 from .paging import LARGEST, connection, page
@@ -57,13 +57,18 @@ def resolve_system_metrics(row: sqlite3.Row, info: GraphQLResolveInfo) -> str:
 
 
 @run.field("historyKeys")
-def resolve_history_keys(row: sqlite3.Row, _: GraphQLResolveInfo) -> dict[str, Any] | None:
+def resolve_history_keys(row: sqlite3.Row, info: GraphQLResolveInfo) -> dict[str, Any] | None:
     """Null for a run without history, as at W&B."""
     if row["last_step"] < 0:
         return None
+    counted = json.loads(row["history_keys"])
+    last = last_values.of(info.context.rows, row, counted)
     keys = {
-        key: {"typeCounts": [{"type": kind, "count": count} for kind, count in kinds.items()]}
-        for key, kinds in json.loads(row["history_keys"]).items()
+        key: {
+            "typeCounts": [{"type": kind, "count": count} for kind, count in kinds.items()],
+            "previousValue": last.get(key),
+        }
+        for key, kinds in counted.items()
     }
     return {"step": row["last_step"], "lastStep": row["last_step"], "keys": keys, "sets": []}
 

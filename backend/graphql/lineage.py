@@ -11,7 +11,7 @@ from graphql import GraphQLResolveInfo as Info
 
 from ..storage import artifact_lineage as store
 from ..storage import artifacts, runs
-from .artifact_rows import artifact_pk, current, project, run
+from .artifact_rows import artifact_pk, current, place, project, run
 from .errors import ClientError
 from .paging import connection, page
 
@@ -59,7 +59,7 @@ def use(_: Any, info: Info, input: Answer) -> Answer:
         row = artifacts.by_id(conn, pk)
         if row["state"] == "DELETED":
             raise ClientError("the artifact has been deleted", 404)
-        home = project(conn, input["entityName"], input["projectName"])
+        home = project(conn, *place(info, input))
         user = run(conn, home["id"], input["runName"])
         store.add_input(conn, user["id"], pk, input.get("usedAs"))
         return row

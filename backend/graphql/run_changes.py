@@ -48,12 +48,14 @@ def upsert(conn: sqlite3.Connection, user: str, given: dict[str, Any]) -> tuple[
     if row is None:
         return _insert(conn, user, given), True
     was_waiting = row["state"] == "pending"
+    began_anew = False
     if given.get("name"):
-        row = _restarted(conn, row, given)
+        row, began_anew = _restarted(conn, row, given)
     columns = _columns(conn, row["project_id"], given, row["config"], row["sweep_id"] is not None)
     if was_waiting and row["state"] == "running":
         columns["user"] = user  # a sweep's run is of the person whose agent runs it
-    return runs.update(conn, row["id"], **columns), False
+    row = runs.update(conn, row["id"], **columns)
+    return _forked(conn, row) if began_anew else row, False
 
 
 def _named(conn: sqlite3.Connection, user: str, given: dict[str, Any]) -> sqlite3.Row | None:
@@ -90,19 +92,20 @@ def _forked(conn: sqlite3.Connection, row: sqlite3.Row) -> sqlite3.Row:
     return runs.update(conn, row["id"], **history.cut(conn, row["id"], step))
 
 
-def _restarted(conn: sqlite3.Connection, row: sqlite3.Row, given: dict[str, Any]) -> sqlite3.Row:
-    """What it means for a run that its client names it.
+def _restarted(conn: sqlite3.Connection, row: sqlite3.Row, given: dict[str, Any]) -> tuple[sqlite3.Row, bool]:
+    """What it means for a run that its client names it; whether what it had streamed is forgotten.
 
     One that was handed out, or has ended, runs (again). The first request of a client tells the host and the program,
     and the id only when it resumes: a fresh client on the name of a run that has ended overwrites that run, as W&B
     does it. A later change of a run that was taken for crashed has neither, and must not lose anything.
     """
     if given.get("state") or row["state"] in runs.ALIVE:
-        return row
-    fresh = not given.get("id") and (given.get("host") or given.get("jobProgram"))
-    if fresh and row["state"] in runs.ENDED and not _is_handed_out_again(row):
+        return row, False
+    fresh = not given.get("id") and bool(given.get("host") or given.get("jobProgram"))
+    overwrites = fresh and row["state"] in runs.ENDED and not _is_handed_out_again(row)
+    if overwrites:
         runs.start_over(conn, row)
-    return runs.revive(conn, row)
+    return runs.revive(conn, row), overwrites
 
 
 def _is_handed_out_again(row: sqlite3.Row) -> bool:
@@ -133,7 +136,9 @@ def _columns(
 def _sweep(conn: sqlite3.Connection, project_id: int, name: str) -> int:
     found = runs.sweep_id(conn, project_id, name)
     if found is None:
-        raise ClientError(f"there is no sweep {name!r} in this project", 404)
+        home = projects.by_id(conn, project_id)
+        where = f"{home['entity']}/{home['name']}" if home else "this project"
+        raise ClientError(f"sweep {name!r} not found in {where}: a sweep's runs belong to its project", 404)
     return found
 
 

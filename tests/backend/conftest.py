@@ -72,6 +72,11 @@ def stream(server: Any) -> Callable[..., requests.Response]:
     return post
 
 
+def own_environment(**variables: str) -> dict[str, str]:
+    """That of a process with a wandb-core of its own, not one that works in this process and its folder."""
+    return {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} | variables
+
+
 @pytest.fixture
 def script(wandb_env: dict[str, str]) -> Callable[..., Any]:
     """``script(code)``: run it with the real client in a process of its own; its last printed line, read as JSON."""
@@ -82,10 +87,29 @@ def script(wandb_env: dict[str, str]) -> Callable[..., Any]:
             capture_output=True,
             text=True,
             timeout=120,
+            env=own_environment(),
         )
         assert done.returncode == 0, done.stdout + done.stderr
         lines = done.stdout.strip().splitlines()
         return json.loads(lines[-1]) if lines else None
+
+    return run
+
+
+@pytest.fixture
+def wandb_command(wandb_env: dict[str, str], tmp_path: Path) -> Callable[..., str]:
+    """``wandb_command("sync", ...)``: what the command line of the real client prints; it must exit with ``code``.
+
+    Its own folders for settings and caches: a command may write there, and no developer's may be read.
+    """
+    folders = {name: str(tmp_path / name.lower()) for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR")}
+
+    def run(*arguments: str, code: int = 0, cwd: Path = tmp_path, **variables: str) -> str:
+        environment = own_environment(**folders, **{"WANDB_SILENT": "false", **variables})
+        command = [sys.executable, "-m", "wandb", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=150, cwd=cwd, env=environment)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
 
     return run
 

@@ -188,7 +188,7 @@ def test_a_sweeps_configuration_stays_when_its_run_starts(store: Database, chang
 
 
 def test_a_sweep_that_is_not_there_is_told(store: Database, change: Make) -> None:
-    with pytest.raises(run_changes.ClientError, match="no sweep 'nope'"):
+    with pytest.raises(run_changes.ClientError, match="sweep 'nope' not found in e/p"):
         change(name="r", sweep="nope")
     assert projects.find(store.read(), "e", "p") is None  # nothing was half done
 
