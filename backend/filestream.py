@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from . import clock, limits, permissions
+from . import clock, limits, permissions, shared_stream
 from .storage import history, repeats, runs
 from .storage.plain_json import storable, strict_json
 
@@ -70,7 +70,8 @@ async def post(request: Request) -> JSONResponse:
 def _keep(conn: sqlite3.Connection, request: Request, update: Update) -> bool | None:
     path = request.path_params
     permissions.check(conn, request.state.user, path["entity"])
-    return apply(conn, path["entity"], path["project"], path["run"], update)
+    writer = shared_stream.writer(request)
+    return apply(conn, path["entity"], path["project"], path["run"], update, writer)
 
 
 def parse(body: bytes) -> Update:
@@ -101,19 +102,18 @@ def _loads(body: bytes) -> Any:
         return json.loads(body)
 
 
-def apply(conn: sqlite3.Connection, entity: str, project: str, name: str, update: Update) -> bool | None:
-    """Keep what was sent; whether the run is asked to stop, or None when there is no such run."""
+def apply(
+    conn: sqlite3.Connection, entity: str, project: str, name: str, update: Update, writer: str | None = None
+) -> bool | None:
+    """Keep what was sent; whether the run is asked to stop, or None when there is no such run.
+
+    ``writer`` is the one of several that sends it, where a run has several.
+    """
     run = runs.by_path(conn, entity, project, name)
     if run is None:
         return None
-    columns: dict[str, Any] = {"heartbeat_at": clock.now()}
-    if update.history:
-        columns |= repeats.add_history(conn, run, update.history)
-    if update.summary is not None:
-        columns["summary"] = update.summary
-    for file, add in ((EVENTS, history.add_events), (CONSOLE, history.add_console)):
-        if chunk := update.others.get(file):
-            columns |= add(conn, run, chunk.offset, chunk.lines)
+    streamed = _streamed(conn, run, update) if writer is None else shared_stream.add(conn, run, writer, update)
+    columns: dict[str, Any] = {"heartbeat_at": clock.now(), **streamed}
     # A run that reports is alive, also one that was taken for crashed or was to be preempted.
     if update.exit_code is None and run["state"] not in {"finished", "failed", "killed"}:
         columns["state"] = "preempting" if update.preempting else _alive(run["state"])
@@ -121,6 +121,19 @@ def apply(conn: sqlite3.Connection, entity: str, project: str, name: str, update
     if update.exit_code is not None:
         run = runs.end(conn, run, update.exit_code)
     return bool(run["stop_requested"])
+
+
+def _streamed(conn: sqlite3.Connection, run: sqlite3.Row, update: Update) -> dict[str, Any]:
+    """Keep the lines; answers the run's columns that change with them."""
+    columns: dict[str, Any] = {}
+    if update.history:
+        columns |= repeats.add_history(conn, run, update.history)
+    if update.summary is not None:
+        columns["summary"] = update.summary
+    for file, add in ((EVENTS, history.add_events), (CONSOLE, history.add_console)):
+        if chunk := update.others.get(file):
+            columns |= add(conn, run, chunk.offset, chunk.lines)
+    return columns
 
 
 def _alive(state: str) -> str:

@@ -16,7 +16,11 @@ from ..tokens import DOWNLOAD_SECONDS, UPLOAD_SECONDS, Signer
 
 @dataclass(frozen=True)
 class Context:
-    """One request's surroundings. ``base_url`` is the address that the client used, for the URLs that it is given."""
+    """One request's surroundings.
+
+    ``base_url`` is the address that the client used, for the URLs that it is given. ``shared`` is whether the client
+    is one of several that write to its run at once.
+    """
 
     database: Database
     blobs: Blobs
@@ -24,6 +28,7 @@ class Context:
     base_url: str
     signer: Signer
     memo: dict[Hashable, Any] = field(default_factory=dict)  # what several resolvers of this request need
+    shared: bool = False
 
     @property
     def rows(self) -> sqlite3.Connection:

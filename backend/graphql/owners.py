@@ -144,6 +144,9 @@ OWNERS: dict[str, Owners] = {
     "deleteArtifactPortfolio": _portfolio,
     "createArtifactCollectionTagAssignments": _named,
     "deleteArtifactCollectionTagAssignments": _named,
+    # workspaces and reports
+    "upsertView": _by_id_or_name("View"),
+    "deleteView": _by_id("View"),
     # users
     "generateApiKey": _anyone,
 }

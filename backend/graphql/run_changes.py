@@ -35,14 +35,17 @@ _SETTABLE = {"pending": {"running", "failed", "crashed", "preempted"}, "failed":
 def resolve_upsert_bucket(_: Any, info: GraphQLResolveInfo, input: dict[str, Any]) -> dict[str, Any]:
     """Make a run, start it (again), or change it; the project is made when it is not there."""
     user = info.context.user.name
-    row, inserted = info.context.database.write(lambda conn: upsert(conn, user, input))
+    row, inserted = info.context.database.write(lambda conn: upsert(conn, user, input, info.context.shared))
     return {"bucket": row, "inserted": inserted}
 
 
-def upsert(conn: sqlite3.Connection, user: str, given: dict[str, Any]) -> tuple[sqlite3.Row, bool]:
+def upsert(
+    conn: sqlite3.Connection, user: str, given: dict[str, Any], shared: bool = False
+) -> tuple[sqlite3.Row, bool]:
     """The run as it is afterwards, and whether it is new.
 
-    The client names the run (``name``) when it starts or changes its own; ``Api`` changes others by ``id``.
+    The client names the run (``name``) when it starts or changes its own; ``Api`` changes others by ``id``. A client
+    that shares its run with others (``shared``) adds to what they say, and never begins it anew.
     """
     row = _named(conn, user, given)
     if row is None:
@@ -50,8 +53,10 @@ def upsert(conn: sqlite3.Connection, user: str, given: dict[str, Any]) -> tuple[
     was_waiting = row["state"] == "pending"
     began_anew = False
     if given.get("name"):
-        row, began_anew = _restarted(conn, row, given)
-    columns = _columns(conn, row["project_id"], given, row["config"], row["sweep_id"] is not None)
+        row, began_anew = _restarted(conn, row, given, shared)
+    if shared and given.get("tags") is not None:
+        given = {**given, "tags": list(dict.fromkeys([*json.loads(row["tags"]), *given["tags"]]))}
+    columns = _columns(conn, row["project_id"], given, row["config"], row["sweep_id"] is not None or shared)
     if was_waiting and row["state"] == "running":
         columns["user"] = user  # a sweep's run is of the person whose agent runs it
     row = runs.update(conn, row["id"], **columns)
@@ -92,7 +97,9 @@ def _forked(conn: sqlite3.Connection, row: sqlite3.Row) -> sqlite3.Row:
     return runs.update(conn, row["id"], **history.cut(conn, row["id"], step))
 
 
-def _restarted(conn: sqlite3.Connection, row: sqlite3.Row, given: dict[str, Any]) -> tuple[sqlite3.Row, bool]:
+def _restarted(
+    conn: sqlite3.Connection, row: sqlite3.Row, given: dict[str, Any], shared: bool
+) -> tuple[sqlite3.Row, bool]:
     """What it means for a run that its client names it; whether what it had streamed is forgotten.
 
     One that was handed out, or has ended, runs (again). The first request of a client tells the host and the program,
@@ -102,7 +109,9 @@ def _restarted(conn: sqlite3.Connection, row: sqlite3.Row, given: dict[str, Any]
     if given.get("state") or row["state"] in runs.ALIVE:
         return row, False
     fresh = not given.get("id") and bool(given.get("host") or given.get("jobProgram"))
-    overwrites = fresh and row["state"] in runs.ENDED and not _is_handed_out_again(row)
+    if shared and not fresh:
+        return row, False  # another of them may have ended the run meanwhile
+    overwrites = fresh and not shared and row["state"] in runs.ENDED and not _is_handed_out_again(row)
     if overwrites:
         runs.start_over(conn, row)
     return runs.revive(conn, row), overwrites
@@ -114,7 +123,7 @@ def _is_handed_out_again(row: sqlite3.Row) -> bool:
 
 
 def _columns(
-    conn: sqlite3.Connection, project_id: int, given: dict[str, Any], config: str, of_sweep: bool
+    conn: sqlite3.Connection, project_id: int, given: dict[str, Any], config: str, merge: bool
 ) -> dict[str, Any]:
     columns = {column: given[name] for name, column in _PLAIN.items() if given.get(name) is not None}
     if given.get("tags") is not None:
@@ -125,11 +134,11 @@ def _columns(
         columns["summary"] = _json("summaryMetrics", given["summaryMetrics"])
     if given.get("sweep"):
         columns["sweep_id"] = _sweep(conn, project_id, given["sweep"])
-        of_sweep = True
+        merge = True
     if given.get("config") is not None:
         sent = _json("config", given["config"])
         # A sweep's configuration stays, whatever part of it the script knows of.
-        columns["config"] = json.dumps({**json.loads(config), **json.loads(sent)}) if of_sweep else sent
+        columns["config"] = json.dumps({**json.loads(config), **json.loads(sent)}) if merge else sent
     return columns
 
 

@@ -129,7 +129,7 @@ def resolve_agent(obj: sqlite3.Row, info: GraphQLResolveInfo, agentName: str) ->
 
 @project.field("sweep")
 def resolve_project_sweep(obj: sqlite3.Row, info: GraphQLResolveInfo, sweepName: str) -> sqlite3.Row | None:  # noqa: N803
-    return sweeps.find(info.context.rows, obj["id"], sweepName)
+    return sweeps.find(info.context.rows, obj["id"], sweepName.rsplit("/", 1)[-1])  # or its whole path
 
 
 @project.field("sweeps")

@@ -14,6 +14,7 @@ _PATHS = {
     "Sweep": "SELECT entity FROM projects JOIN sweeps ON sweeps.project_id = projects.id WHERE sweeps.id = ?",
     "Agent": "SELECT entity FROM projects JOIN sweeps ON sweeps.project_id = projects.id"
     " JOIN agents ON agents.sweep_id = sweeps.id WHERE agents.id = ?",
+    "View": "SELECT entity FROM projects JOIN views ON views.project_id = projects.id WHERE views.id = ?",
     "ArtifactSequence": "SELECT entity FROM projects JOIN artifact_collections c ON c.project_id = projects.id"
     " WHERE c.id = ?",
     "Artifact": "SELECT entity FROM projects JOIN artifact_collections c ON c.project_id = projects.id"

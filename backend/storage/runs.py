@@ -99,7 +99,7 @@ def revive(conn: sqlite3.Connection, run: sqlite3.Row) -> sqlite3.Row:
 
 def start_over(conn: sqlite3.Connection, run: sqlite3.Row) -> None:
     """Forget what an ended run streamed: W&B overwrites a run whose id is used again without ``resume``."""
-    for table in ("history", "events", "console"):
+    for table in ("history", "events", "console", "shared_lines"):
         conn.execute(f"DELETE FROM {table} WHERE run_id = ?", (run["id"],))
     update(
         conn, run["id"], summary="{}", history_keys="{}", last_step=-1, history_lines=0, event_lines=0, console_lines=0

@@ -35,7 +35,6 @@ OUT_OF_SCOPE = {
         UpdateTeamRegistryRole UpdateUserRegistryRole UpsertRegistry""",
     "accounts: `sweepkit user` adds, removes and gives keys": """
         CreateInvite CreateServiceAccount CreateTeam CreateUserFromAdmin DeleteApiKey DeleteInvite""",
-    "reports": "ProjectViews",
 }
 
 _RUN = "fragment RunFragment on Run { id }"

@@ -69,6 +69,7 @@ class World:
     sequence: str
     portfolio: str
     project_id: str
+    view: str
 
     @property
     def where(self) -> dict[str, str]:
@@ -105,10 +106,11 @@ def _world(owner: Person, entity: str, project: str) -> World:
     draft, manifest = _version(owner, where, "draft", commit=False)
     link = {**where, "artifactID": whole["id"], "artifactPortfolioName": "linked"}
     place = owner.made("linkArtifact", link, "artifactMembership { artifactCollection { id } }")
+    view = owner.made("upsertView", {**where, "name": "v", "spec": "{}"}, "view { id }")["view"]["id"]
     return World(
         entity, project, run["bucket"]["id"], files["edges"][0]["node"]["id"], sweep["id"], sweep["name"], agent,
         whole["id"], _number(whole["id"]), draft["id"], manifest, _number(manifest), whole["artifactSequence"]["id"],
-        place["artifactMembership"]["artifactCollection"]["id"], run["bucket"]["project"]["id"],
+        place["artifactMembership"]["artifactCollection"]["id"], run["bucket"]["project"]["id"], view,
     )  # fmt: skip
 
 
@@ -154,6 +156,9 @@ CASES: dict[str, Callable[[World], dict[str, Any]]] = {
     "enqueueSweepRun": lambda w: {"id": w.sweep, "config": '{"x": 0.5}'},
     "createAgent": lambda w: {**w.where, "sweep": w.sweep_name, "host": "h"},
     "agentHeartbeat": lambda w: {"id": w.agent, "metrics": "{}", "runState": "{}"},
+    "upsertView": lambda w: {"id": w.view, "displayName": "mine now"},
+    "upsertView anew": lambda w: {**w.where, "name": "another", "spec": "{}"},
+    "deleteView": lambda w: {"id": w.view},
     "createArtifactType": lambda w: {**w.where, "name": "another"},
     "createArtifact": lambda w: {
         **w.where, "artifactTypeName": "t", "artifactCollectionName": "whole", "digest": "d",
