@@ -149,4 +149,5 @@ OWNERS: dict[str, Owners] = {
     "deleteView": _by_id("View"),
     # users
     "generateApiKey": _anyone,
+    "createTeam": _anyone,
 }

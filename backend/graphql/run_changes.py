@@ -93,6 +93,7 @@ def _forked(conn: sqlite3.Connection, row: sqlite3.Row) -> sqlite3.Row:
     if parent is None:
         raise ClientError(f"there is no run {point.get('run_id')!r} to fork from", 404)
     step = _step(point["step"])
+    history.forget(conn, row["id"])
     history.copy(conn, parent["id"], row["id"], step)
     return runs.update(conn, row["id"], **history.cut(conn, row["id"], step))
 
@@ -112,9 +113,8 @@ def _restarted(
     if shared and not fresh:
         return row, False  # another of them may have ended the run meanwhile
     overwrites = fresh and not shared and row["state"] in runs.ENDED and not _is_handed_out_again(row)
-    if overwrites:
-        runs.start_over(conn, row)
-    return runs.revive(conn, row), overwrites
+    row = runs.revive(conn, row)
+    return (runs.start_over(conn, row) if overwrites else row), overwrites
 
 
 def _is_handed_out_again(row: sqlite3.Row) -> bool:
@@ -171,7 +171,7 @@ def resolve_delete_run(_: Any, info: GraphQLResolveInfo, input: dict[str, Any]) 
     def change(conn: sqlite3.Connection) -> bool:
         if input.get("deleteArtifacts"):
             artifacts.delete_of_run(conn, pk)
-        return runs.delete(conn, pk)
+        return runs.delete(conn, pk) or runs.was_deleted(conn, pk)
 
     if not info.context.database.write(change):
         raise ClientError("there is no such run", 404)

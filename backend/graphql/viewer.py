@@ -54,6 +54,17 @@ def resolve_generate_api_key(_: Any, info: GraphQLResolveInfo, input: dict[str, 
     raise ClientError(f"a user has one key here; `sweepkit user key {info.context.user.name}` makes a new one")
 
 
+@mutation.field("createTeam")
+def resolve_create_team(_: Any, info: GraphQLResolveInfo, input: dict[str, Any]) -> dict[str, Any]:
+    """A shared entity: what is in it is everybody's to change."""
+    name = input["teamName"]
+    try:
+        info.context.database.write(lambda conn: users.make_team(conn, name))
+    except users.UserError as error:
+        raise ClientError(f"{error}{f': {error.hint}' if error.hint else ''}", error.status) from None
+    return {"entity": {"name": name}, "clientMutationId": input.get("clientMutationId")}
+
+
 @user.field("id")
 def resolve_user_id(row: User, _: GraphQLResolveInfo) -> str:
     return _id("User", row.name)
@@ -82,9 +93,11 @@ def resolve_flags(*_: Any) -> str:
 
 
 @user.field("apiKeys")
-def resolve_api_keys(*_: Any) -> dict[str, Any]:
-    """Keys are not told: whoever asks has one already."""
-    return {"edges": []}
+def resolve_api_keys(row: User, info: GraphQLResolveInfo) -> dict[str, Any]:
+    """The name of the one key that a user has, for that user and for administrators; keys themselves are not told."""
+    asker, found = info.context.user, users.by_name(info.context.rows, row.name)
+    start = found["key_start"] if found is not None and (asker.admin or asker.name == row.name) else None
+    return {"edges": [{"node": {"id": start, "name": start, "description": ""}}] if start else []}
 
 
 @user.field("teams")

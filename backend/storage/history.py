@@ -46,8 +46,10 @@ def parse(texts: Sequence[str], offset: int) -> Lines:
     return Lines(offset, texts, steps, _types(rows))
 
 
-def add_history(conn: sqlite3.Connection, run: sqlite3.Row, lines: Lines) -> dict[str, Any]:
+def add_history(conn: sqlite3.Connection, run: sqlite3.Row | dict[str, Any], lines: Lines) -> dict[str, Any]:
     """Keep a chunk; answers the run's columns that change with it."""
+    if run["began_anew"]:
+        return {**add_history(conn, _overwritten(conn, run, lines), lines), "began_anew": 0}
     again = _types(_kept(conn, run["id"], lines.offset, lines.offset + len(lines)))
     values = zip(repeat(run["id"]), count(lines.offset), lines.steps, lines.texts)
     insert.many(conn, "history", ("run_id", "line", "step", "row"), values, len(lines))
@@ -62,6 +64,20 @@ def _kept(conn: sqlite3.Connection, run_id: int, start: int, stop: int) -> list[
     """What lies under the numbers of lines that are about to be kept: lines that were sent before."""
     query = "SELECT row FROM history WHERE run_id = ? AND line >= ? AND line < ?"
     return objects([row["row"] for row in conn.execute(query, (run_id, start, stop))])
+
+
+def _overwritten(conn: sqlite3.Connection, run: sqlite3.Row | dict[str, Any], lines: Lines) -> dict[str, Any]:
+    """The run without its history, if the first line of the run's new life goes back in its steps."""
+    known = {**dict(run), "began_anew": 0}
+    if lines.steps[0] > run["last_step"]:
+        return known
+    forget(conn, run["id"])
+    return {**known, "history_lines": min(run["history_lines"], lines.offset), "last_step": -1, "history_keys": "{}"}
+
+
+def forget(conn: sqlite3.Connection, run_id: int) -> None:
+    """Drop a run's whole history."""
+    conn.execute("DELETE FROM history WHERE run_id = ?", (run_id,))
 
 
 def add_events(conn: sqlite3.Connection, run: sqlite3.Row, offset: int, lines: Sequence[str]) -> dict[str, Any]:

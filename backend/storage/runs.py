@@ -43,6 +43,7 @@ _COLUMNS = frozenset(
         "history_lines",
         "event_lines",
         "console_lines",
+        "began_anew",
     }
 )
 
@@ -70,12 +71,21 @@ def create(conn: sqlite3.Connection, project_id: int, name: str, **columns: Any)
     now = clock.now()
     given = {"display_name": name, "created_at": now, "updated_at": now, "heartbeat_at": now, **columns}
     _check_columns(given)
-    names = ", ".join(["project_id", "name", *given])
-    marks = ", ".join("?" * (len(given) + 2))
-    cursor = conn.execute(
-        f"INSERT INTO runs ({names}) VALUES ({marks})", (project_id, checked("run", name), *given.values())
+    names = ", ".join(["id", "project_id", "name", *given])
+    marks = ", ".join("?" * (len(given) + 3))
+    pk = _next_id(conn)
+    conn.execute(
+        f"INSERT INTO runs ({names}) VALUES ({marks})", (pk, project_id, checked("run", name), *given.values())
     )
-    return _got(conn, cursor.lastrowid or 0)
+    return _got(conn, pk)
+
+
+def _next_id(conn: sqlite3.Connection) -> int:
+    """One that no run has or had: a client may still hold the id of a run that was deleted."""
+    row = conn.execute(
+        "SELECT max(coalesce((SELECT max(id) FROM runs), 0), coalesce((SELECT max(id) FROM deleted_runs), 0))"
+    ).fetchone()
+    return int(row[0]) + 1
 
 
 def update(conn: sqlite3.Connection, pk: int, **columns: Any) -> sqlite3.Row:
@@ -92,18 +102,25 @@ def delete(conn: sqlite3.Connection, pk: int) -> bool:
     return conn.execute("DELETE FROM runs WHERE id = ?", (pk,)).rowcount > 0
 
 
+def was_deleted(conn: sqlite3.Connection, pk: int) -> bool:
+    return conn.execute("SELECT 1 FROM deleted_runs WHERE id = ?", (pk,)).fetchone() is not None
+
+
 def revive(conn: sqlite3.Connection, run: sqlite3.Row) -> sqlite3.Row:
     """A run that starts (again): it runs, and what its last end left is forgotten."""
-    return update(conn, run["id"], state="running", heartbeat_at=clock.now(), exit_code=None, stop_requested=0)
+    ended = {"exit_code": None, "stop_requested": 0, "began_anew": 0}
+    return update(conn, run["id"], state="running", heartbeat_at=clock.now(), **ended)
 
 
-def start_over(conn: sqlite3.Connection, run: sqlite3.Row) -> None:
-    """Forget what an ended run streamed: W&B overwrites a run whose id is used again without ``resume``."""
-    for table in ("history", "events", "console", "shared_lines"):
+def start_over(conn: sqlite3.Connection, run: sqlite3.Row) -> sqlite3.Row:
+    """W&B overwrites a run whose id is used again without ``resume``: what an ended run streamed is forgotten.
+
+    The history only once its first new line goes back in its steps: a sync sends the parts of a resumed run in the
+    same way, one after the other.
+    """
+    for table in ("events", "console", "shared_lines"):
         conn.execute(f"DELETE FROM {table} WHERE run_id = ?", (run["id"],))
-    update(
-        conn, run["id"], summary="{}", history_keys="{}", last_step=-1, history_lines=0, event_lines=0, console_lines=0
-    )
+    return update(conn, run["id"], summary="{}", event_lines=0, console_lines=0, began_anew=1)
 
 
 def end(conn: sqlite3.Connection, run: sqlite3.Row, exit_code: int) -> sqlite3.Row:

@@ -1,4 +1,4 @@
-"""Who may use the backend. A key is kept as its SHA-256 only.
+"""Who may use the backend. A key is kept as its SHA-256 and its first characters.
 
 A user that was removed leaves a row without a key: the name stays the owner of what lies in the entity.
 """
@@ -18,6 +18,7 @@ SHORTEST_SECRET = 40  # W&B's client refuses a key whose part after the dash is 
 # The first parts of this server's own addresses: a user of that name would have no pages.
 RESERVED = frozenset({"-", "admin", "artifacts", "artifactsV2", "files", "graphql", "healthz", "login", "sdk"})
 RESERVED |= {"artifact-manifests", "artifact-uploads", "wandb_artifacts"}
+KEY_START = 8  # characters of a key by which it is known; what is left is a secret of 32 and more
 _REMOVED = "removed:"  # in the place of a key's digest; no digest begins so
 
 
@@ -56,9 +57,20 @@ def is_owned(conn: sqlite3.Connection, entity: str) -> bool:
 
 
 def shared_entities(conn: sqlite3.Connection) -> list[str]:
-    """The entities that are no user's and have projects, in order of their names."""
-    query = "SELECT DISTINCT entity FROM projects WHERE entity NOT IN (SELECT name FROM users) ORDER BY entity"
+    """The entities that are no user's and were made as teams or have projects, in order of their names."""
+    query = (
+        "SELECT entity FROM projects WHERE entity NOT IN (SELECT name FROM users)"
+        " UNION SELECT name FROM teams WHERE name NOT IN (SELECT name FROM users) ORDER BY entity"
+    )
     return [str(row["entity"]) for row in conn.execute(query)]
+
+
+def make_team(conn: sqlite3.Connection, name: str) -> None:
+    """A shared entity, there before its first project. Raises UserError for a name that is taken or cannot be."""
+    check_name(name)
+    if is_owned(conn, name) or name in shared_entities(conn):
+        raise UserError(f"there is an entity {name!r} already", None, 409)
+    conn.execute("INSERT INTO teams (name, created_at) VALUES (?, ?)", (name, clock.now()))
 
 
 def matching(conn: sqlite3.Connection, query: str | None) -> list[sqlite3.Row]:
@@ -81,9 +93,9 @@ def listing(conn: sqlite3.Connection) -> list[sqlite3.Row]:
 def ensure(conn: sqlite3.Connection, name: str, key: str) -> None:
     """The owner ``name`` is there, as an administrator, and has this key."""
     conn.execute(
-        "INSERT INTO users (name, key_digest, email, admin, created_at) VALUES (?, ?, ?, 1, ?)"
-        " ON CONFLICT (name) DO UPDATE SET key_digest = excluded.key_digest, admin = 1",
-        (name, _digest(key), f"{name}@localhost", clock.now()),
+        "INSERT INTO users (name, key_digest, key_start, email, admin, created_at) VALUES (?, ?, ?, ?, 1, ?)"
+        " ON CONFLICT (name) DO UPDATE SET key_digest = excluded.key_digest, key_start = excluded.key_start, admin = 1",
+        (name, _digest(key), key[:KEY_START], f"{name}@localhost", clock.now()),
     )
 
 
@@ -105,9 +117,10 @@ def add(conn: sqlite3.Connection, name: str, key: str, admin: bool = False) -> b
         )
     _check_free(conn, name, key)
     conn.execute(
-        "INSERT INTO users (name, key_digest, email, admin, created_at) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT (name) DO UPDATE SET key_digest = excluded.key_digest, admin = excluded.admin",
-        (name, _digest(key), f"{name}@localhost", int(admin), clock.now()),
+        "INSERT INTO users (name, key_digest, key_start, email, admin, created_at) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET"
+        " key_digest = excluded.key_digest, key_start = excluded.key_start, admin = excluded.admin",
+        (name, _digest(key), key[:KEY_START], f"{name}@localhost", int(admin), clock.now()),
     )
     return True
 
@@ -117,13 +130,13 @@ def change_key(conn: sqlite3.Connection, name: str, key: str) -> None:
     check_key(key)
     _found(conn, name)
     _check_free(conn, name, key)
-    conn.execute("UPDATE users SET key_digest = ? WHERE name = ?", (_digest(key), name))
+    conn.execute("UPDATE users SET key_digest = ?, key_start = ? WHERE name = ?", (_digest(key), key[:KEY_START], name))
 
 
 def remove(conn: sqlite3.Connection, name: str) -> int:
     """Let a user in no longer; how many projects stay in his entity. Raises UserError (404)."""
     _found(conn, name)
-    conn.execute("UPDATE users SET key_digest = ?, admin = 0 WHERE name = ?", (_REMOVED + name, name))
+    conn.execute("UPDATE users SET key_digest = ?, key_start = NULL, admin = 0 WHERE name = ?", (_REMOVED + name, name))
     return int(conn.execute("SELECT count(*) FROM projects WHERE entity = ?", (name,)).fetchone()[0])
 
 

@@ -34,7 +34,7 @@ OUT_OF_SCOPE = {
         FetchRegistry RegistryCollections RegistryTeamMembers RegistryUserMembers RegistryVersions RenameRegistry
         UpdateTeamRegistryRole UpdateUserRegistryRole UpsertRegistry""",
     "accounts: `sweepkit user` adds, removes and gives keys": """
-        CreateInvite CreateServiceAccount CreateTeam CreateUserFromAdmin DeleteApiKey DeleteInvite""",
+        CreateInvite CreateServiceAccount CreateUserFromAdmin DeleteApiKey DeleteInvite""",
 }
 
 _RUN = "fragment RunFragment on Run { id }"

@@ -190,7 +190,7 @@ CASES: dict[str, Callable[[World], dict[str, Any]]] = {
         "uploadID": "0" * 32,
     },
 }  # fmt: skip
-FREE = {"generateApiKey"}
+FREE = {"generateApiKey", "createTeam"}
 # What a world does not have: the owner is told so, and not that it is forbidden.
 NOT_THERE = {"completeMultipartUploadArtifact": "parts"}
 

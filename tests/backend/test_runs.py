@@ -58,8 +58,10 @@ def test_resuming(script: Make) -> None:
         read = wandb.Api().run(run.path)
         seen |= {"fresh": fresh.resumed, "config": read.config, "state": read.state,
                  "rows": [[row["_step"], row["x"]] for row in read.scan_history()]}
-        wandb.init(project="resume", id=run.id).finish()
-        seen["overwritten"] = len(list(wandb.Api().run(run.path).scan_history()))
+        over = wandb.init(project="resume", id=run.id); over.log({"x": "new"}); over.log({"x": "er"}); over.finish()
+        over = wandb.Api().run(run.path)
+        seen["overwritten"] = [[row["_step"], row["x"]] for row in over.scan_history()]
+        seen["keys"] = over.history_keys["keys"]["x"]["typeCounts"]
         for mode, id in (("never", run.id), ("must", "nobody")):
             try:
                 wandb.init(project="resume", id=id, resume=mode)
@@ -71,8 +73,39 @@ def test_resuming(script: Make) -> None:
     assert seen.pop("fresh") is False
     assert seen.pop("config") == {"a": 1, "must": 1, "allow": 1}
     assert seen.pop("rows") == [[0, 1], [1, 2], [2, "must"], [3, "allow"]]
-    assert (seen.pop("state"), seen.pop("overwritten")) == ("finished", 0)
+    assert (seen.pop("state"), seen.pop("overwritten")) == ("finished", [[0, "new"], [1, "er"]])
+    assert seen.pop("keys") == [{"type": "string", "count": 2}]
     assert seen == {"never": "refused", "must": "refused"}
+
+
+def test_the_parts_of_a_resumed_run_are_synced_one_after_the_other(script: Make) -> None:
+    seen = script("""
+        import subprocess
+        run = wandb.init(project="parts"); run.log({"x": "a"}); run.finish()
+        parts = [run.settings.sync_dir]
+        for letter in "bc":
+            again = wandb.init(project="parts", id=run.id, resume="must"); again.log({"x": letter}); again.finish()
+            parts.append(again.settings.sync_dir)
+        sync = [sys.executable, "-m", "wandb", "beta", "sync", "--no-skip-online", "--id", "whole"]
+        seen = []
+        for options in ([], ["--no-skip-synced"]):  # the second time it overwrites
+            subprocess.run([*sync, *options, *parts], check=True, stdout=subprocess.DEVNULL)
+            whole = wandb.Api().run(f"{run.entity}/parts/whole")
+            seen.append([[row["_step"], row["x"]] for row in whole.scan_history()])
+        print(json.dumps(seen))
+    """)
+    assert seen == [[[0, "a"], [1, "b"], [2, "c"]]] * 2
+
+
+def test_a_deleted_run_stays_deleted_and_its_id_is_no_other_runs(ask: Make, upsert: Make) -> None:
+    first = upsert(modelName="deleting", name="first")
+    delete = "mutation ($id: ID!) { deleteRun(input: {id: $id}) { success } }"
+    assert ask(delete, id=first["id"])["data"]["deleteRun"]["success"]
+    second = upsert(modelName="deleting", name="second")
+    assert second["id"] != first["id"]
+    assert ask(delete, id=first["id"])["data"]["deleteRun"]["success"]
+    assert upsert(modelName="deleting", name="second")["inserted"] is False
+    assert ask(delete, status=404, id=encode("Run", 10**9))["errors"]
 
 
 def test_rewinding_and_forking(script: Make) -> None:
