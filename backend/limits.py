@@ -25,6 +25,7 @@ from .storage import plain_json
 QUERY_BYTES = 16 << 20  # a configuration, a summary or a manifest of inlined entries comes in a variable
 STREAM_BYTES = 64 << 20  # W&B's client splits its streams at about 10 MiB
 UPLOAD_BYTES = 1 << 40
+MOST_HELD = 512 << 20  # of bodies that are still on their way, in memory; uploads go to the disk and do not count
 MANIFEST_BYTES = 256 << 20  # a million files; it is read into memory
 MOST_TOKENS = 20_000
 MOST_CHARACTERS = 200_000  # of a document, without its variables
@@ -34,6 +35,7 @@ MOST_FIELDS = 3_000
 MOST_COST = 2_000_000  # fields times the rows that were asked for
 _ROW_ARGUMENTS = ("first", "last", "limit")
 _DEFAULT_ROWS = 50
+_held = 0  # bytes of unfinished bodies; only the event loop's thread counts them
 
 
 class TooMuch(Exception):
@@ -45,20 +47,35 @@ class TooMuch(Exception):
 
 
 async def body(request: Request, most: int) -> bytes:
-    """The whole body, unpacked if it came as gzip. Raises TooMuch over ``most`` bytes, packed or not."""
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > most:
-            raise TooMuch(f"the body has more than {most} bytes")
-        chunks.append(chunk)
+    """The whole body, unpacked if it came as gzip.
+
+    Raises TooMuch over ``most`` bytes, packed or not, and where all bodies together are too many.
+    """
+    whole = await _received(request, most)
     packing = request.headers.get("content-encoding", "identity").lower()
-    whole = b"".join(chunks)
     if packing == "identity":
         return whole
     if packing != "gzip":
         raise TooMuch(f"content-encoding {packing[:20]!r} is not understood", 415)
     return _unpack(whole, most)
+
+
+async def _received(request: Request, most: int) -> bytes:
+    """The body as it came. What all unfinished bodies hold together is bounded too: 503, and the client repeats."""
+    global _held
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            _held += len(chunk)
+            if size > most:
+                raise TooMuch(f"the body has more than {most} bytes")
+            if _held > MOST_HELD:
+                raise TooMuch("too much is being sent at once; try again", 503)
+            chunks.append(chunk)
+    finally:
+        _held -= size
+    return b"".join(chunks)
 
 
 def _unpack(packed: bytes, most: int) -> bytes:

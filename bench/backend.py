@@ -10,6 +10,7 @@ temporary folders. See docs/benchmarks.md for what is measured how, and what may
 from __future__ import annotations
 
 import argparse
+import signal
 import sqlite3
 import sys
 import tempfile
@@ -223,6 +224,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
 
 def main() -> int:
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are ended and the folders go, as after Ctrl-C
     if options.soak:
         return soak.main(options.soak, options.json)
     peers = Peers.at(options.peers)

@@ -62,7 +62,8 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
         if version < newest():
             _keep_copy(connection, path, version)
     for number, file in _migrations()[version - 1 :]:
-        _log.warning("the store is brought to version %d (%s)", number, file.name)
+        if tables:  # a new store takes the same steps, and nobody needs to hear of them
+            _log.warning("the store is brought to version %d (%s)", number, file.name)
         _bring_to(connection, number, file.read_text(encoding="utf-8"))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+from collections.abc import AsyncIterator
 
 import pytest
 from graphql import parse, validate
@@ -63,3 +65,35 @@ def test_damaged_gzip_is_the_clients_fault(packed: bytes) -> None:
     with pytest.raises(limits.TooMuch) as caught:
         limits._unpack(packed, 1000)
     assert caught.value.status == 400
+
+
+def test_unfinished_bodies_are_bounded_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three clients that send half of a body and wait: the third is told to come again, and then there is room."""
+    monkeypatch.setattr(limits, "MOST_HELD", 2500)
+
+    class Sending:
+        headers: dict[str, str] = {}
+
+        def __init__(self, go_on: asyncio.Event) -> None:
+            self._go_on = go_on
+
+        async def stream(self) -> AsyncIterator[bytes]:
+            yield b"x" * 1000
+            await self._go_on.wait()
+            yield b""
+
+    async def body(go_on: asyncio.Event) -> int:
+        return len(await limits.body(Sending(go_on), 5000))  # type: ignore[arg-type]
+
+    async def story() -> None:
+        go_on = asyncio.Event()
+        waiting = [asyncio.create_task(body(go_on)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(limits.TooMuch, match="try again") as caught:
+            await body(go_on)
+        assert caught.value.status == 503
+        go_on.set()
+        assert await asyncio.gather(*waiting) == [1000, 1000]
+        assert await body(go_on) == 1000
+
+    asyncio.run(story())
