@@ -122,10 +122,10 @@ def gc(backend: str, format: str, dry_run: bool) -> None:
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 def backup(backend: str, format: str, file: Path, force: bool) -> None:
     """Save all of the embedded backend in one file, while it works."""
-    from .backend import backups
+    from .backend.backup import client
 
     _only_embedded(backend)
-    made = backups.save(start_backend(), file, force)
+    made = client.save(start_backend(), file, force)
     record = {name: made[name] for name in ("file", "bytes", "blobs", "created_at", "missing")}
     shown = {**record, "bytes": output.size(record["bytes"])} if format == "table" else record
     output.emit(shown, format, {"file": "backup", "bytes": "size", "blobs": "files"}, value="file")
@@ -140,10 +140,10 @@ def backup(backend: str, format: str, file: Path, force: bool) -> None:
 @click.option("--force", is_flag=True, help="Though the data folder holds a store; that is kept beside.")
 def restore(backend: str, format: str, file: Path, force: bool) -> None:
     """Put a backup in the place of the embedded backend's data."""
-    from .backend import backups
+    from .backend.backup import client
 
     _only_embedded(backend)
-    done = backups.restore(file, force)
+    done = client.restore(file, force)
     former = str(done.former) if done.former else None
     record = {"url": done.server.url, "created_at": done.head["created_at"], "former": former}
     columns = {"url": "serving at", "created_at": "as it was at", "former": "the former store"}

@@ -20,7 +20,8 @@ from .. import home
 from ..errors import UsageError
 from ..home import Server
 from . import app as asgi
-from . import connections, swap
+from . import connections
+from .backup import swap
 from .storage import users
 from .storage.opening import FREE_SPACE, StoreError
 

@@ -19,8 +19,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ... import __version__
-from .. import archive, clock
-from ..archive import Member
+from .. import clock
+from ..backup import archive
+from ..backup.archive import Member
 from ..storage import garbage
 from ..storage.blobs import Blobs
 from ..transfer import not_kept

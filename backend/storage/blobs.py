@@ -14,6 +14,8 @@ from collections.abc import AsyncIterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from .disk import sync_folder
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _GARBAGE = "garbage-"
 
@@ -156,12 +158,4 @@ class Blobs:
             target.parent.mkdir(exist_ok=True, mode=0o700)
             draft.replace(target)
         for folder in (target.parent, target.parent.parent):
-            _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_folder(folder)

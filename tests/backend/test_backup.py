@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 import requests
-from sweepkit.backend import archive, backups, daemon, swap
+from sweepkit.backend import daemon
+from sweepkit.backend.backup import archive, client, swap
 from sweepkit.backend.storage import files, projects, runs
 from sweepkit.backend.storage.blobs import Blobs
 from sweepkit.backend.storage.database import Database
@@ -102,7 +103,7 @@ def test_a_machine_without_a_store_gets_all_of_it(
     daemon.stop()
     monkeypatch.setenv("SWEEPKIT_HOME", str(tmp_path / "elsewhere"))
     try:
-        done = backups.restore(tmp_path / "b.tar", force=False)
+        done = client.restore(tmp_path / "b.tar", force=False)
         assert (done.server.key, done.former) == (key, None)
         assert _served("r") == b"r" * 1000
         assert not list((tmp_path / "elsewhere").glob("former-*"))
@@ -127,10 +128,10 @@ def test_a_backup_is_one_moment_while_everybody_goes_on(folder: Path, tmp_path: 
     try:
         for number in range(4):
             file = tmp_path / f"{number}.tar"
-            head = backups.save(server, file, force=False)
+            head = client.save(server, file, force=False)
             assert head["missing"] == []
             archive.unpack(file, tmp_path / f"out{number}")
-            backups._check(file, tmp_path / f"out{number}", head)
+            client._check(file, tmp_path / f"out{number}", head)
     except UsageError as error:
         assert "is at work" in error.message  # a collection was: a command that is repeated
     finally:
@@ -155,9 +156,9 @@ def test_a_real_client_goes_on_through_a_backup_and_a_restore(folder: Path, tmp_
     )
     assert client.stdin and client.stdout
     assert client.stdout.readline() == "begun\n"
-    backups.save(server, tmp_path / "b.tar", force=False)
+    client.save(server, tmp_path / "b.tar", force=False)
     client.stdin.write("go on\n"), client.stdin.flush()
-    backups.restore(tmp_path / "b.tar", force=True)
+    client.restore(tmp_path / "b.tar", force=True)
     assert client.wait(timeout=100) == 0
     with closing(sqlite3.connect(folder / "store.sqlite3")) as conn:
         state, lines = conn.execute("SELECT state, history_lines FROM runs WHERE name = 'live'").fetchone()
@@ -174,7 +175,7 @@ def backup(folder: Path, tmp_path: Path) -> Path:
     """A backup of a store with one run and one file; no backend runs."""
     server = daemon.start()
     _run("r")
-    backups.save(server, tmp_path / "good.tar", force=False)
+    client.save(server, tmp_path / "good.tar", force=False)
     daemon.stop()
     return tmp_path / "good.tar"
 
@@ -243,7 +244,7 @@ def test_what_is_no_whole_backup_is_refused_and_nothing_changes(backup: Path, sp
     home = backup.parent / "home"
     before = sorted(path.name for path in home.iterdir())
     with pytest.raises(UsageError, match=said):
-        backups.restore(bad, force=True)
+        client.restore(bad, force=True)
     assert sorted({*(path.name for path in home.iterdir())} - {"restore.lock"}) == before
     assert _names(home / "store.sqlite3") == ["r"]
     assert not list(backup.parent.rglob("escaped")) and not Path("/tmp/escaped").exists()
@@ -253,16 +254,16 @@ def test_what_is_no_whole_backup_is_refused_and_nothing_changes(backup: Path, sp
 def test_a_file_that_is_none_is_refused(folder: Path, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "b.tar").write_bytes(content)
     with pytest.raises(UsageError, match="no backup"):
-        backups.restore(tmp_path / "b.tar", force=False)
+        client.restore(tmp_path / "b.tar", force=False)
     with pytest.raises(UsageError, match="there is no file"):
-        backups.restore(tmp_path / "none.tar", force=False)
+        client.restore(tmp_path / "none.tar", force=False)
 
 
 def test_a_cut_off_backup_is_refused(backup: Path) -> None:
     content = backup.read_bytes()
     backup.write_bytes(content[: len(content) // 2])
     with pytest.raises(UsageError, match="damaged"):
-        backups.restore(backup, force=True)
+        client.restore(backup, force=True)
 
 
 def test_a_backup_of_a_store_that_does_not_hold_what_it_names(backup: Path) -> None:
@@ -272,10 +273,10 @@ def test_a_backup_of_a_store_that_does_not_hold_what_it_names(backup: Path) -> N
     head = {**json.loads(members[0][1]), "blobs": 0}
     bad = _written(backup.with_name("bad.tar"), [(members[0][0], json.dumps(head).encode()), *members[1:-1]])
     with pytest.raises(UsageError, match="contents that the store needs"):
-        backups.restore(bad, force=True)
+        client.restore(bad, force=True)
     head["missing"] = [name.removeprefix("blobs/")]  # what was lost before the backup was made hinders no restore
     _written(bad, [(members[0][0], json.dumps(head).encode()), *members[1:-1]])
-    assert backups.restore(bad, force=True).former is not None
+    assert client.restore(bad, force=True).former is not None
 
 
 def test_a_backup_that_breaks_off_leaves_the_file_that_was_there(folder: Path, tmp_path: Path) -> None:
@@ -294,7 +295,7 @@ def test_a_backup_that_breaks_off_leaves_the_file_that_was_there(folder: Path, t
     killer = threading.Thread(target=end)
     killer.start()
     with pytest.raises(SweepkitError, match="broke off"):
-        backups.save(server, target, force=True)
+        client.save(server, target, force=True)
     killer.join()
     assert target.read_text() == "the old one"
     assert not draft.exists()
@@ -309,7 +310,7 @@ def test_places_that_cannot_be_written_are_told(folder: Path, tmp_path: Path) ->
     server = daemon.start()
     for place in (tmp_path, tmp_path / "none" / "b.tar", Path("/proc/b.tar")):
         with pytest.raises(UsageError, match="is there already|cannot write"):
-            backups.save(server, place, force=True)
+            client.save(server, place, force=True)
 
 
 # --- killed
@@ -318,7 +319,7 @@ def test_places_that_cannot_be_written_are_told(folder: Path, tmp_path: Path) ->
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from sweepkit.backend import swap
+from sweepkit.backend.backup import swap
 folder, left = Path(sys.argv[1]), int(sys.argv[2])
 def counted(move):
     def go(*given, **named):
@@ -399,6 +400,6 @@ def test_a_restore_killed_at_any_moment_leaves_one_store_that_works(backup: Path
         names = tuple(_names(home / "store.sqlite3"))
         assert names in (("r",), ("later", "r"))
         seen.add(names)
-    done = backups.restore(backup, force=True)
+    done = client.restore(backup, force=True)
     assert _names(home / "store.sqlite3") == ["r"] and done.former is not None
     assert not (home / swap.NEW).exists()

@@ -20,7 +20,8 @@ SCRIPT = """
 import json, os, subprocess, sys, time
 from pathlib import Path
 import requests
-from sweepkit.backend import backups, daemon
+from sweepkit.backend import daemon
+from sweepkit.backend.backup import client
 from sweepkit.errors import SweepkitError, UsageError
 
 disk = Path(sys.argv[1])
@@ -82,7 +83,7 @@ while (answer := stream(kept + 1)).status_code == 200:
     kept += 1
 assert answer.status_code == 503 and "could not be written" in answer.json()["error"], answer.text
 assert put("large.bin", b"z" * 2000000).status_code == 507
-print("backup:", told(lambda: backups.save(server, Path("/tmp/durable-never.tar"), force=False)))
+print("backup:", told(lambda: client.save(server, Path("/tmp/durable-never.tar"), force=False)))
 assert requests.get(server.url + "/healthz", auth=auth).status_code == 200
 answer = requests.post(server.url + "/admin/gc", auth=auth)  # frees what it can on a disk without room
 assert answer.status_code == 200 and answer.json()["bytes"] == 100000, answer.text

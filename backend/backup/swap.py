@@ -12,6 +12,7 @@ import json
 import os
 from pathlib import Path
 
+from ..storage.disk import sync_folder
 from . import archive
 
 NEW = "restoring"
@@ -29,7 +30,7 @@ def decide(folder: Path, former: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(folder / NOTE)
-    _sync(folder)
+    sync_folder(folder)
 
 
 def finish(folder: Path) -> Path | None:
@@ -52,20 +53,12 @@ def finish(folder: Path) -> Path | None:
             _move(folder / name, former / name)
             (new / name).rename(folder / name)
     for each in (former, folder):
-        _sync(each)
+        sync_folder(each)
     note.unlink()
-    _sync(folder)
+    sync_folder(folder)
     return former
 
 
 def _move(source: Path, target: Path) -> None:
     if source.exists():
         source.rename(target)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import UsageError
+from ...errors import UsageError
 
 FORMAT = 1
 HEAD = "backup.json"

@@ -15,11 +15,13 @@ from typing import Any
 
 import requests
 
-from .. import home
-from ..errors import SweepkitError, UsageError
-from ..home import Server
-from . import archive, clock, daemon, swap
-from .storage import garbage, opening
+from ... import home
+from ...errors import SweepkitError, UsageError
+from ...home import Server
+from .. import clock, daemon
+from ..storage import garbage, opening
+from ..storage.disk import sync_folder
+from . import archive, swap
 
 _PIECE = 2**20
 
@@ -49,7 +51,7 @@ def save(server: Server, file: Path, force: bool) -> dict[str, Any]:
             _receive(server, descriptor)
             head = archive.head_of(draft)
             draft.replace(file)
-            _sync(file.parent)
+            sync_folder(file.parent)
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
@@ -170,11 +172,3 @@ def _progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
 def _remove(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
