@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any, cast
 
 from . import history
@@ -21,13 +23,21 @@ def add_history(conn: sqlite3.Connection, run: sqlite3.Row, lines: history.Lines
 
 def _add_new(conn: sqlite3.Connection, run: sqlite3.Row, lines: history.Lines) -> dict[str, Any]:
     have = run["history_lines"]
+    numbered = enumerate(zip(lines.steps, lines.texts, strict=True), lines.offset)
+    kept = [(n, text) for n, (step, text) in numbered if n < have or not _is_known(conn, run["id"], step, text)]
     state = dict(run)
-    for number, (step, text) in enumerate(zip(lines.steps, lines.texts, strict=True), lines.offset):
-        if number < have or not _is_known(conn, run["id"], step, text):
-            before = cast(sqlite3.Row, {**state, "history_lines": have})
-            state |= history.add_history(conn, before, history.parse([text], number))
+    for first, texts in _unbroken(kept):
+        before = cast(sqlite3.Row, {**state, "history_lines": have})
+        state |= history.add_history(conn, before, history.parse(texts, first))
     columns = {name: state[name] for name in ("last_step", "history_keys")}
     return {**columns, "history_lines": max(have, lines.offset + len(lines))}
+
+
+def _unbroken(numbered: Sequence[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
+    """The parts of lines in which one number follows the other: the first number, and the lines."""
+    for _, part in groupby(enumerate(numbered), key=lambda pair: pair[1][0] - pair[0]):
+        found = [pair[1] for pair in part]
+        yield found[0][0], [text for _, text in found]
 
 
 def _is_known(conn: sqlite3.Connection, run_id: int, step: int, text: str) -> bool:

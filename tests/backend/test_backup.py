@@ -151,15 +151,15 @@ def test_a_real_client_goes_on_through_a_backup_and_a_restore(folder: Path, tmp_
         run.finish()
     """
     points = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": server.key, "WANDB_SILENT": "true"}
-    client = subprocess.Popen(
+    script = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, **points}, stdin=-1, stdout=-1, text=True
     )
-    assert client.stdin and client.stdout
-    assert client.stdout.readline() == "begun\n"
+    assert script.stdin and script.stdout
+    assert script.stdout.readline() == "begun\n"
     client.save(server, tmp_path / "b.tar", force=False)
-    client.stdin.write("go on\n"), client.stdin.flush()
+    script.stdin.write("go on\n"), script.stdin.flush()
     client.restore(tmp_path / "b.tar", force=True)
-    assert client.wait(timeout=100) == 0
+    assert script.wait(timeout=100) == 0
     with closing(sqlite3.connect(folder / "store.sqlite3")) as conn:
         state, lines = conn.execute("SELECT state, history_lines FROM runs WHERE name = 'live'").fetchone()
         last = conn.execute("SELECT max(step) FROM history").fetchone()[0]
