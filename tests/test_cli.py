@@ -205,7 +205,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_is_told(full_disk: Path) -> None:
     said = refused("serve", SWEEPKIT_HOME=str(full_disk / "home"))
-    assert "No space left on device" in said
+    assert f"the disk of the data folder {full_disk / 'home'} is full" in said
     report = sweepkit("doctor", "--format", "json", code=1, SWEEPKIT_HOME=str(full_disk / "home"))
     checks = {check["name"]: check for check in json.loads(report.stdout)}
     assert checks["data folder"]["state"] == "fail"

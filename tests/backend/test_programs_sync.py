@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import wandb
 
@@ -115,8 +115,12 @@ def test_a_sync_that_is_killed_is_repeated(server: Any, wandb_command: Make, tmp
             time.sleep(0.05)
     else:
         pytest.fail("the sync was done before it could be killed: give it more rows")
-    os.killpg(process.pid, signal.SIGKILL)
+    # wandb-core is a session leader of its own: the group's end would leave it, and with it a second writer.
+    victims = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for victim in victims:
+        victim.kill()
     process.wait()
+    psutil.wait_procs(victims, timeout=10)
     wandb_command("sync", str(folder))
     run = _read("synced/killed")
     assert run.state == "finished"

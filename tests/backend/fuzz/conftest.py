@@ -25,6 +25,7 @@ from sweepkit.backend import daemon
 from sweepkit.home import Server
 
 INPUTS = int(os.environ.get("SWEEPKIT_FUZZ", "400"))
+IDLE_SECONDS = 30.0  # after that the backend may have closed the connection
 SLOWEST = 2.0  # seconds for one answer
 MOST_MEMORY = 1 << 30  # bytes of the process after everything
 
@@ -50,15 +51,19 @@ class Target:
         self.slowest = 0.0
         self._documents = 0
         self._connection = http.client.HTTPConnection(urlsplit(note.url).netloc, timeout=20)
+        self._used = time.monotonic()
         self._key = "Basic " + b64encode(f"api:{note.key}".encode()).decode()
 
     def send(self, method: str, path: str, body: bytes | None, **headers: str) -> tuple[int, str]:
         """One request with the key. Fails on a 5xx, on an internal error in an answer, and on a slow answer."""
         started = time.monotonic()
+        if started - self._used > IDLE_SECONDS:
+            self._connection.close()  # the next request opens it anew
         self._connection.request(method, path, body, {"Authorization": self._key, **headers})
         answer = self._connection.getresponse()
         text = answer.read().decode("utf-8")
-        took = time.monotonic() - started
+        self._used = time.monotonic()
+        took = self._used - started
         self.slowest = max(self.slowest, took)
         assert answer.status < 500, (answer.status, text)
         assert "internal error" not in text, text
