@@ -73,11 +73,13 @@ def pick_with(conn: sqlite3.Connection, span: Span, keys: Sequence[str], most: i
             found = [_values(text, keys) for text in _texts_at(conn, span, _at(conn, span, wanted, lacking))]
             if None not in found:
                 return [values for values in found if values is not None]
-        having = sorted(
-            (step, line)
-            for step, line, row in candidates(conn, span, list(rare))
-            if all(history.value_at(row, key) is not None for key in keys)
-        )
+        having = _having(conn, span, rare)
+        if having is None:
+            having = sorted(
+                (step, line)
+                for step, line, row in candidates(conn, span, list(rare))
+                if all(history.value_at(row, key) is not None for key in keys)
+            )
         spots = [having[place] for place in places(len(having), most)]
         found = [_values(text, keys) for text in _texts_at(conn, span, spots)]
         return [values for values in found if values is not None]
@@ -181,6 +183,23 @@ def _lacking(conn: sqlite3.Connection, run_id: int, rare: dict[str, int]) -> lis
     if [sum(not row[name] for row in rows) for name in names] != list(rare.values()):
         return None
     return sorted((row["step"], row["line"]) for row in rows)
+
+
+def _having(conn: sqlite3.Connection, span: Span, rare: dict[str, int]) -> list[Spot] | None:
+    """The rows that have the one key that some lack, in order; None where that cannot be told by SQL alone.
+
+    Rows in which the key is written may have it. They all do, if in the whole run they are as many as the counts say.
+    """
+    if len(rare) != 1:
+        return None
+    ((key, missing),) = rare.items()
+    condition, texts = _written(key)
+    query = f"SELECT step, line FROM history WHERE run_id = ? AND {condition}"
+    rows = conn.execute(query, (span.run_id, *texts)).fetchall()
+    lines = conn.execute("SELECT history_lines FROM runs WHERE id = ?", (span.run_id,)).fetchone()["history_lines"]
+    if len(rows) != lines - missing:
+        return None
+    return sorted((step, line) for step, line in rows if span.low <= step < span.high)
 
 
 def candidates(conn: sqlite3.Connection, span: Span, keys: Sequence[str]) -> Iterator[tuple[int, int, dict[str, Any]]]:

@@ -134,7 +134,7 @@ def change_key(conn: sqlite3.Connection, name: str, key: str) -> None:
 
 
 def remove(conn: sqlite3.Connection, name: str) -> int:
-    """Let a user in no longer; how many projects stay in his entity. Raises UserError (404)."""
+    """Let a user in no longer; how many projects stay in that entity. Raises UserError (404)."""
     _found(conn, name)
     conn.execute("UPDATE users SET key_digest = ?, key_start = NULL, admin = 0 WHERE name = ?", (_REMOVED + name, name))
     return int(conn.execute("SELECT count(*) FROM projects WHERE entity = ?", (name,)).fetchone()[0])

@@ -1,4 +1,4 @@
-"""Everyone sees everything; a user changes what is his own or shared. Every mutation and every route is tried."""
+"""Everyone sees everything; a user changes what is their own or shared. Every mutation and every route is tried."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def _dump(server: Any) -> list[Any]:
 def test_links_and_inputs_belong_to_where_they_are_made(
     people: dict[str, Person], build: Callable[[str], World]
 ) -> None:
-    """Bob may link Alice's artifact in a project of his, and use it in a run of his."""
+    """Bob may link Alice's artifact in a project of Bob's, and use it in a run of Bob's."""
     alices, bobs = build(ALICE), build(BOB)
     bob = people[BOB]
     bob.made(
