@@ -54,7 +54,7 @@ assert upsert("r").status_code == 200
 assert put("goes.bin").status_code == 204
 for kept in range(5):
     assert stream(kept).status_code == 200
-client = subprocess.Popen([sys.executable, "-c", '''if True:
+user = subprocess.Popen([sys.executable, "-c", '''if True:
     import sys, wandb
     run = wandb.init(project="p", id="client")
     run.log({"x": 0}); print("begun", flush=True)
@@ -64,7 +64,7 @@ client = subprocess.Popen([sys.executable, "-c", '''if True:
     run.finish()
 '''], env={**os.environ, "WANDB_BASE_URL": server.url, "WANDB_API_KEY": server.key, "WANDB_SILENT": "true",
            "WANDB_DIR": "/tmp"}, stdin=-1, stdout=-1, text=True)
-assert client.stdout.readline() == "begun\\n"
+assert user.stdout.readline() == "begun\\n"
 time.sleep(1)
 # A deleted file, whose content is loose while there is room yet to say so.
 find = '{ project(name: "p") { run(name: "r") { files { edges { node { id } } } } } }'
@@ -92,7 +92,7 @@ try:
         pass
 except OSError:
     pass
-client.stdin.write("go on\\n"); client.stdin.flush()
+user.stdin.write("go on\\n"); user.stdin.flush()
 time.sleep(3)
 
 print("start:", end=" ")
@@ -102,7 +102,7 @@ os.truncate(disk / "filler", 0)
 server = daemon.start()
 assert stream(kept + 1).status_code == 200
 assert put("large.bin").status_code == 204
-assert client.wait(timeout=120) == 0
+assert user.wait(timeout=120) == 0
 from contextlib import closing
 import sqlite3
 with closing(sqlite3.connect(disk / "home" / "store.sqlite3")) as conn:
