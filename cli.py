@@ -29,11 +29,12 @@ import click
 
 from . import __version__, backend_commands, output
 from .backend_commands import start_backend
-from .command_line import Group, common, guarded, slot_options, spec_options
+from .command_line import Group, agent_options, common, guarded, spec_options
 from .errors import UsageError
 from .output import message
 
 if TYPE_CHECKING:
+    from .sweeps.agents.options import AgentOptions
     from .sweeps.backends import Backend
     from .sweeps.wandb_api import SweepRef, WandbApi
 
@@ -52,13 +53,13 @@ def cli(debug: bool) -> None:
 @common
 @click.argument("sweep")
 @spec_options
-@slot_options
+@agent_options
 @click.option("--no-promote", is_flag=True, help="Leave the winner as it is.")
 @click.option("--report", metavar="MODULE:FUNCTION", help="Your own report on the winner.")
 @click.option("--html", type=click.Path(path_type=Path), help="Where to write the comparison.")
 def run(
     sweep: str, backend: str, format: str, no_promote: bool, report: str | None, html: Path | None,
-    gpus: str | None, per_gpu: int, cpu_slots: int | None, project: str | None, **changes: Any,
+    agents: AgentOptions, project: str | None, **changes: Any,
 ) -> int:  # fmt: skip
     """Create a sweep, run its trials, promote and compare the winner."""
     from .sweeps import run as story
@@ -66,9 +67,9 @@ def run(
     from .sweeps.telling import tell
 
     spec = story.prepare(sweep, *_changes(**changes))
-    places = slots(gpus, per_gpu, cpu_slots)
+    places = slots(agents)
     api = _api(backend)
-    options = story.Options(promote=not no_promote, report=report, html=html)
+    options = story.Options(agents, promote=not no_promote, report=report, html=html)
     result = story.run(api, spec, project, places, options)
     if format == "table":
         tell(result, api, _opener(api.backend))
@@ -121,11 +122,8 @@ def check(sweep: str, backend: str, format: str) -> None:
 @common
 @click.argument("sweep")
 @spec_options
-@slot_options
-def plan(
-    sweep: str, backend: str, format: str, gpus: str | None, per_gpu: int, cpu_slots: int | None, project: str | None,
-    **changes: Any,
-) -> None:  # fmt: skip
+@agent_options
+def plan(sweep: str, backend: str, format: str, agents: AgentOptions, project: str | None, **changes: Any) -> None:
     """What `run` would do, creating nothing."""
     import shlex
 
@@ -135,7 +133,7 @@ def plan(
     from .sweeps.run import prepare, project_of
 
     spec = prepare(sweep, *_changes(**changes))
-    made = make(spec, backend, project_of(spec, project), slots(gpus, per_gpu, cpu_slots), daemon.find)
+    made = make(spec, backend, project_of(spec, project), slots(agents), daemon.find)
     if format == "table":
         print("\n".join(made.lines()))
     elif format == "value":
@@ -160,21 +158,19 @@ def create(sweep: str, backend: str, format: str, project: str | None, **changes
     message(f"next: sweepkit agents {ref.id}")
 
 
-@cli.command()
+@cli.command("agents")
 @common
 @click.argument("sweep_id")
-@slot_options
+@agent_options
 @click.option("--count", type=click.IntRange(min=1), help="Trials at most, all slots together.")
-def agents(
-    sweep_id: str, backend: str, format: str, count: int | None, gpus: str | None, per_gpu: int, cpu_slots: int | None
-) -> int:
+def run_agents(sweep_id: str, backend: str, format: str, count: int | None, agents: AgentOptions) -> int:
     """Run a sweep's trials on every GPU of this host, or on its CPU."""
     from .sweeps.agents.devices import slots
-    from .sweeps.agents.pool import run_agents
+    from .sweeps.agents.pool import run_agents as work
 
-    places = slots(gpus, per_gpu, cpu_slots)
+    places = slots(agents)
     api, ref = _sweep(backend, sweep_id)
-    outcome = run_agents(api, ref, places, count=count)
+    outcome = work(api, ref, places, agents, count=count)
     output.emit({"id": ref.id, "path": ref.path, **vars(outcome)}, format)
     return outcome.exit_code
 

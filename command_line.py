@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -12,6 +14,7 @@ import click
 
 from .errors import SweepkitError, UsageError
 from .output import FORMATS, message
+from .sweeps.agents.options import AgentOptions
 
 ISSUES = "please report this, with the output of the same command with --debug and of `sweepkit doctor`"
 BACKENDS = ("auto", "embedded", "wandb")
@@ -44,12 +47,24 @@ def common(function: Function) -> Function:
     return debug(backend(answer(function)))
 
 
-def slot_options(function: Function) -> Function:
-    """Where trials run."""
-    gpus = click.option("--gpus", metavar="all|0,1", help="Which GPUs; all when not given.")
-    per_gpu = click.option("--per-gpu", type=click.IntRange(min=1), default=1, help="Trials at a time on each GPU.")
-    cpu_slots = click.option("--cpu-slots", type=click.IntRange(min=1), help="So many slots on the CPU.")
-    return gpus(per_gpu(cpu_slots(function)))
+def agent_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Where and how trials run; the command gets all of it as ``agents``, an ``AgentOptions``."""
+
+    @functools.wraps(function)
+    def collected(**given: Any) -> Any:
+        own = {each.name: given.pop(each.name) for each in fields(AgentOptions)}
+        return function(agents=AgentOptions(**own), **given)
+
+    for option in reversed(_AGENT_OPTIONS):
+        collected = option(collected)
+    return collected
+
+
+_AGENT_OPTIONS = (
+    click.option("--gpus", metavar="all|0,1", help="Which GPUs; all when not given."),
+    click.option("--per-gpu", type=click.IntRange(min=1), default=1, help="Trials at a time on each GPU."),
+    click.option("--cpu-slots", type=click.IntRange(min=1), help="So many slots on the CPU."),
+)
 
 
 def spec_options(function: Function) -> Function:

@@ -52,6 +52,7 @@ def create(folder: Path) -> Starlette:
     app.state.database = database
     app.state.blobs = Blobs(folder / "blobs")
     app.state.signer = signer
+    app.state.ending = False  # set when the server was told to stop
     app.state.keeping = threading.Lock()  # held by what may not work beside another: a backup, a collection
     return app
 
@@ -70,7 +71,9 @@ def _routes() -> list[Route | Mount]:
 
 
 async def _healthz(request: Request) -> JSONResponse:
-    """Alive, and able to read its store."""
+    """Alive, not about to end, and able to read its store."""
+    if request.app.state.ending:
+        return JSONResponse({"status": "ending", "pid": os.getpid()}, status_code=503)
     await run_in_threadpool(lambda: request.app.state.database.read().execute("SELECT 1 FROM users").fetchone())
     return JSONResponse({"status": "ok", "pid": os.getpid()})
 

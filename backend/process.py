@@ -12,9 +12,11 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import psutil
 import uvicorn
+from starlette.applications import Starlette
 
 from .. import home
 from ..errors import UsageError
@@ -26,7 +28,8 @@ from .storage import users
 from .storage.opening import FREE_SPACE, StoreError
 
 ADDRESS = "127.0.0.1"
-_LOCK_PATIENCE = 5.0  # seconds; a server that is being stopped holds the folder for a moment
+_GRACE = 10  # seconds that requests under way have when the server is stopped
+_LOCK_PATIENCE = _GRACE + 2.0  # seconds; a server that is being stopped holds the folder so long
 # File systems of several machines: SQLite's WAL needs memory that all its processes share, and their locks may lie.
 _NETWORK = frozenset({"nfs", "nfs4", "lustre", "cifs", "smb3", "smbfs", "9p", "afs", "beegfs", "gpfs", "fuse.sshfs"})
 NETWORK_VARIABLE = "SWEEPKIT_ALLOW_NETWORK_HOME"
@@ -63,9 +66,14 @@ def _usable(folder: Path) -> Iterator[None]:
 class _Announcing(uvicorn.Server):
     """Leaves the note when it listens, and takes it away when it stops taking requests."""
 
-    def __init__(self, config: uvicorn.Config, note: Server) -> None:
+    def __init__(self, config: uvicorn.Config, note: Server, app: Starlette) -> None:
         super().__init__(config)
         self._note = note
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._app.state.ending = True  # from here on it is no backend that a command could rely on
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -80,19 +88,19 @@ class _Announcing(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _run(app: object, listener: socket.socket, note: Server) -> None:
+def _run(app: Starlette, listener: socket.socket, note: Server) -> None:
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         http=connections.protocol(connections.allowed_connections()),
         access_log=False,
         log_level="warning",
         server_header=False,
         ws="none",
         timeout_keep_alive=75,  # longer than the client's pauses between two reports
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=_GRACE,
         proxy_headers=False,
     )
-    _Announcing(config, note).run(sockets=[listener])
+    _Announcing(config, note, app).run(sockets=[listener])
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from ..errors import SweepkitError
 from ..home import make_home
 from ..output import message
 from . import best as choosing
+from .agents.options import AgentOptions
 from .compare import Comparison, compare, write_page
 from .promote import Promotion, promote_run
 
@@ -28,6 +29,7 @@ T = TypeVar("T")
 class Options:
     """What the user may choose about a run of a sweep."""
 
+    agents: AgentOptions = AgentOptions()
     count: int | None = None  # trials of this call; the sweep may have more
     promote: bool = True
     report: str | None = None
@@ -118,7 +120,7 @@ def run(api: WandbApi, spec: Spec, project: str | None, slots: list[Slot], optio
     ref = create(api, spec, project)
     message(f"sweep {ref.path} at {ref.url(api.backend)}")
     result = Result(ref, spec.metric)
-    _trials(api, slots, options.count, result)
+    _trials(api, slots, options, result)
     if spec.metric is None:
         message("note: the sweep has no metric, so there is no best run to choose, promote and compare")
         return result
@@ -135,10 +137,10 @@ def run(api: WandbApi, spec: Spec, project: str | None, slots: list[Slot], optio
     return result
 
 
-def _trials(api: WandbApi, slots: list[Slot], count: int | None, result: Result) -> None:
+def _trials(api: WandbApi, slots: list[Slot], options: Options, result: Result) -> None:
     from .agents.pool import run_agents
 
-    outcome = run_agents(api, result.ref, slots, count=count)
+    outcome = run_agents(api, result.ref, slots, options.agents, count=options.count)
     result.failed, result.interrupted = outcome.failed, outcome.interrupted
 
 

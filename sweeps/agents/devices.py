@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
+from .options import DEFAULTS, AgentOptions
 
 SLOT_MEMORY = 1.5 * 2**30  # bytes that a trial on the CPU may need; more slots than fit would swap
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -33,21 +34,20 @@ class Gpu:
     token: str
 
 
-def slots(gpus: str | None = None, per_gpu: int = 1, cpu_slots: int | None = None) -> list[Slot]:
-    """The slots of this host: ``per_gpu`` on each GPU, or slots on the CPU where there is no GPU.
+def slots(options: AgentOptions = DEFAULTS) -> list[Slot]:
+    """The slots of this host: on each GPU, or on the CPU where there is no GPU or slots on the CPU are asked for.
 
-    ``gpus`` is "all" (or None) or indices such as "0,1"; GPUs that CUDA_VISIBLE_DEVICES hides do not exist here.
-    ``cpu_slots`` asks for that many slots on the CPU, GPUs or not. Raises UsageError for what does not exist.
+    GPUs that CUDA_VISIBLE_DEVICES hides do not exist here. Raises UsageError for what does not exist.
     """
-    if per_gpu < 1:
-        raise UsageError(f"--per-gpu {per_gpu} leaves no slot", "give 1 or more")
-    if cpu_slots is not None:
-        return _cpu_slots(cpu_slots)
+    if options.per_gpu < 1:
+        raise UsageError(f"--per-gpu {options.per_gpu} leaves no slot", "give 1 or more")
+    if options.cpu_slots is not None:
+        return _cpu_slots(options.cpu_slots)
     found, problem = visible_gpus()
-    chosen = found if gpus in (None, "all") else _choose(str(gpus), found, problem)
+    chosen = found if options.gpus in (None, "all") else _choose(str(options.gpus), found, problem)
     if not chosen:
         return _cpu_slots(None)
-    return [slot for gpu in chosen for slot in _gpu_slots(gpu, per_gpu)]
+    return [slot for gpu in chosen for slot in _gpu_slots(gpu, options.per_gpu)]
 
 
 def visible_gpus() -> tuple[list[Gpu], str]:

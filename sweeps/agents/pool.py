@@ -15,6 +15,7 @@ from ...errors import SweepkitError
 from ..wandb_api import SweepRef, WandbApi
 from . import command
 from .devices import Slot
+from .options import DEFAULTS, AgentOptions
 from .view import View, make_view
 from .worker import KILL_DELAY, Crew, Worker
 
@@ -42,6 +43,7 @@ def run_agents(
     api: WandbApi,
     ref: SweepRef,
     slots: Sequence[Slot],
+    options: AgentOptions = DEFAULTS,
     count: int | None = None,
     expected: int | None = None,
     quiet: bool = False,
@@ -55,7 +57,7 @@ def run_agents(
     sweep = api.sweep(ref)
     command.check(sweep.config, os.environ)
     view = make_view(slots, sweep.config, count, expected if expected is not None else sweep.expected, quiet)
-    crew = Crew(ref, sweep.config, api.backend, view, count)
+    crew = Crew(ref, sweep.config, api.backend, view, options, count)
     workers = [Worker(slot, crew) for slot in slots]
     with view, Presses(crew, workers) as presses:
         watcher = threading.Thread(target=_watch, args=(api, crew, workers, view), daemon=True)

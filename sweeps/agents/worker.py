@@ -19,6 +19,7 @@ from ...errors import SweepkitError, Unreachable
 from ..backends import Backend
 from ..wandb_api import NotFound, Run, SweepRef, WandbApi
 from .devices import Slot
+from .options import AgentOptions
 from .trial import Trial, start
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Crew:
     config: Mapping[str, Any]
     backend: Backend
     view: View
+    options: AgentOptions = AgentOptions()
     count: int | None = None
     taken: int = 0
     ended: dict[str, int] = field(default_factory=lambda: {"finished": 0, "failed": 0, "stopped": 0})

@@ -100,12 +100,15 @@ def script(wandb_env: dict[str, str]) -> Callable[..., Any]:
 def wandb_command(wandb_env: dict[str, str], tmp_path: Path) -> Callable[..., str]:
     """``wandb_command("sync", ...)``: what the command line of the real client prints; it must exit with ``code``.
 
-    Its own folders for settings and caches: a command may write there, and no developer's may be read.
+    Its own folders for settings and caches: a command may write there, and no developer's may be read. `python` is
+    the one that runs the tests: W&B's agent looks for it on the PATH.
     """
     folders = {name: str(tmp_path / name.lower()) for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR")}
 
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
     def run(*arguments: str, code: int = 0, cwd: Path = tmp_path, **variables: str) -> str:
-        environment = own_environment(**folders, **{"WANDB_SILENT": "false", **variables})
+        environment = own_environment(**folders, PATH=path, **{"WANDB_SILENT": "false", **variables})
         command = [sys.executable, "-m", "wandb", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=150, cwd=cwd, env=environment)
         assert done.returncode == code, done.stdout + done.stderr

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -59,6 +60,16 @@ def test_many_starts_at_once_end_with_one_backend(folder: Path) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(start, range(4)))) == 1
+
+
+def test_a_start_does_not_take_a_backend_that_is_about_to_end(folder: Path) -> None:
+    """A restore that is killed has told the old backend to stop, and nobody else knows of it."""
+    for _ in range(5):
+        before = daemon.start()
+        os.kill(before.pid, signal.SIGTERM)
+        after = daemon.start()
+        assert after.pid != before.pid
+        assert daemon.healthy(after) and daemon.find() == after
 
 
 def test_notes_and_locks_of_the_dead_block_nothing(folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sweepkit.errors import UsageError
 from sweepkit.sweeps.agents import devices
+from sweepkit.sweeps.agents.options import AgentOptions
 
 
 class NoMig(Exception):
@@ -59,8 +60,8 @@ FOUR = ["GPU-aa", "GPU-bb", "GPU-cc", "GPU-dd"]
 def test_a_slot_for_each_gpu_or_several(host: Any) -> None:
     host(FOUR)
     assert shown(devices.slots()) == [("gpu:0", "0"), ("gpu:1", "1"), ("gpu:2", "2"), ("gpu:3", "3")]
-    assert shown(devices.slots("2, 0")) == [("gpu:2", "2"), ("gpu:0", "0")]
-    assert shown(devices.slots("1", per_gpu=2)) == [("gpu:1/0", "1"), ("gpu:1/1", "1")]
+    assert shown(devices.slots(AgentOptions("2, 0"))) == [("gpu:2", "2"), ("gpu:0", "0")]
+    assert shown(devices.slots(AgentOptions("1", per_gpu=2))) == [("gpu:1/0", "1"), ("gpu:1/1", "1")]
     assert devices.slots()[0].environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
@@ -85,24 +86,24 @@ def test_slices_of_a_gpu_are_slots(host: Any) -> None:
 def test_an_index_that_does_not_exist_is_answered_with_those_that_do(host: Any) -> None:
     host(FOUR, mask="0,1")
     with pytest.raises(UsageError, match="there is no GPU '2', 'x'; this host has 0, 1"):
-        devices.slots("0,2,x")
+        devices.slots(AgentOptions("0,2,x"))
     host([])
     with pytest.raises(UsageError, match="this host has none"):
-        devices.slots("0")
+        devices.slots(AgentOptions("0"))
     with pytest.raises(UsageError, match="--per-gpu 0"):
-        devices.slots(per_gpu=0)
+        devices.slots(AgentOptions(per_gpu=0))
 
 
 def test_without_a_gpu_the_cores_are_shared_out(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     host([])
     monkeypatch.setattr(devices, "usable_cores", lambda: 8)
     monkeypatch.setattr(devices, "usable_memory", lambda: 6.5 * 2**30)
-    slots = devices.slots("all")
+    slots = devices.slots(AgentOptions("all"))
     assert [slot.label for slot in slots] == ["cpu:0", "cpu:1", "cpu:2", "cpu:3"]
     assert slots[0].environment["OMP_NUM_THREADS"] == slots[0].environment["MKL_NUM_THREADS"] == "2"
     monkeypatch.setattr(devices, "usable_memory", lambda: 2**20)
     assert len(devices.slots()) == 1
-    assert len(devices.slots(cpu_slots=3)) == 3
+    assert len(devices.slots(AgentOptions(cpu_slots=3))) == 3
 
 
 def test_this_hosts_own_cores_and_memory_are_read() -> None:
