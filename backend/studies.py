@@ -21,7 +21,8 @@ from .search.digest import Digest
 from .storage import sweeps, trials
 
 MOST = 64  # studies in memory
-IDLE = 600.0  # s: a study that nobody asked for so long is dropped
+IDLE = 600.0  # s: a study that nobody asked for so long is dropped,
+IDLE_WHEN_OVER = 30.0  # s: or only so long, when its sweep gives out no more; its last agents come for their leave
 _LONG = 0.02  # s of work: a look at the rows that takes longer is not taken all the time,
 _SHARE = 0.1  # but for this share of the time at most
 
@@ -44,7 +45,7 @@ class Study:
 
     def __init__(self, sweep: sqlite3.Row) -> None:
         self.lock = threading.Lock()
-        self.used_at = 0.0  # by the monotonic clock
+        self.good_until = 0.0  # by the monotonic clock
         self.config = str(sweep["config"])
         self.settings = sweep_settings.read(sweep_settings.load(self.config))
         self.engine = search.make(self.settings, sweep["name"])
@@ -151,12 +152,15 @@ class Studies:
             if study is None or study.config != sweep["config"]:
                 study = self._kept[sweep["id"]] = Study(sweep)
             self._kept.move_to_end(sweep["id"])
-            study.used_at = time.monotonic()
-            self._drop_old()
+            now = time.monotonic()
+            study.good_until = now + (IDLE if sweep["state"] in sweeps.OPEN else IDLE_WHEN_OVER)
+            self._drop_old(now)
             return study
 
-    def _drop_old(self) -> None:
-        while len(self._kept) > MOST or next(iter(self._kept.values())).used_at < time.monotonic() - IDLE:
+    def _drop_old(self, now: float) -> None:
+        for key in [key for key, study in self._kept.items() if study.good_until < now]:
+            del self._kept[key]
+        while len(self._kept) > MOST:
             self._kept.popitem(last=False)
 
 

@@ -46,9 +46,10 @@ class Asking:
         return self.post("/graphql", {"query": query, "variables": variables})["data"]
 
 
-def make_sweep(ask: Asking) -> str:
-    """A random search without an end."""
-    return str(ask(_SWEEP, config=CONFIG)["upsertSweep"]["sweep"]["name"])
+def make_sweep(ask: Asking, trials: int | None = None) -> str:
+    """A random search of so many trials, or without an end."""
+    config = CONFIG if trials is None else f"{CONFIG}run_cap: {trials}\n"
+    return str(ask(_SWEEP, config=config)["upsertSweep"]["sweep"]["name"])
 
 
 def begin_trial(ask: Asking, sweep: str) -> tuple[str, str]:

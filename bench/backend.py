@@ -226,7 +226,7 @@ def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are ended and the folders go, as after Ctrl-C
     if options.soak:
-        return soak.main(options.soak, options.json)
+        return soak.main(options.soak, options.json, options.rate)
     peers = Peers.at(options.peers)
     report = Report()
     print(f"{machine()}\npeers: {peers.versions}", flush=True)
@@ -248,6 +248,7 @@ def _options() -> argparse.Namespace:
     cache = Path.home() / ".cache" / "sweepkit-bench"
     parser.add_argument("--peers", type=Path, metavar="FOLDER", default=cache, help="environment of the peers")
     parser.add_argument("--folder", type=Path, metavar="FOLDER", help="where the temporary folder is made")
+    parser.add_argument("--rate", type=float, metavar="RUNS", help="with --soak: so many runs a second at most")
     parser.add_argument("--soak", metavar="TIME", help="instead: load for so long (90s, 10m, 2h), and watch the memory")
     return parser.parse_args()
 

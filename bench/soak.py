@@ -1,7 +1,8 @@
 """Hours of load on one backend: runs are made, logged to, finished and read again; does its memory keep growing?
 
-Each round makes runs with names of their own, in one of a few projects. The memory is looked at after every round; a
-line through the later three quarters says by how much it grows for 1,000 runs more.
+Each round makes runs with names of their own, in one of a few projects, and a trial of a sweep; sweeps come to their
+end and new ones begin. The memory is looked at after every round; a line through the later three quarters says by how
+much it grows for 1,000 runs more.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _READ = """query ($project: String!, $run: String!) { project(name: $project) { 
     edges { node { name } } } } }"""
 _ROWS = 200
 RUNS_A_ROUND = 20
+TRIALS_A_SWEEP = 100
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,20 @@ class Sample:
     memory: float
 
 
-def watch(server: Server, seconds: float) -> list[Sample]:
-    """Load the server for a while; what its memory was."""
+def watch(server: Server, seconds: float, rate: float | None = None) -> list[Sample]:
+    """Load the server for a while, with ``rate`` runs a second at most; what its memory was."""
     ask, began, made = agents.Asking(server), time.monotonic(), 0
-    sweep = agents.make_sweep(ask)
-    samples = []
+    samples: list[Sample] = []
+    sweep = ""
     while (passed := time.monotonic() - began) < seconds:
+        if rate and (early := made / rate - passed) > 0:
+            time.sleep(early)
         for _ in range(RUNS_A_ROUND):
             _live(server, ask, f"soak{made % 5}", f"run{made}", made)
             made += 1
-        _trial(ask, sweep, server)
+        trial = len(samples) % TRIALS_A_SWEEP
+        sweep = agents.make_sweep(ask, TRIALS_A_SWEEP) if trial == 0 else sweep
+        _trial(ask, sweep, server, last=trial == TRIALS_A_SWEEP - 1)
         samples.append(Sample(passed, made, server.memory))
     return samples
 
@@ -67,14 +73,16 @@ def _live(server: Server, ask: agents.Asking, project: str, run: str, seed: int)
     assert len(ask(_READ, project=project, run=run)["project"]["run"]["history"]) == 50
 
 
-def _trial(ask: agents.Asking, sweep: str, server: Server) -> None:
-    """One trial of a sweep that never ends: its agent, its run, its result."""
+def _trial(ask: agents.Asking, sweep: str, server: Server, last: bool) -> None:
+    """One trial of a sweep: its agent, its run, its result; the last one's agent sees the sweep end."""
     agent, run = agents.begin_trial(ask, sweep)
     path = f"/files/{server.entity}/beats/{run}/file_stream"
     lines = [json.dumps({"loss": 1 / (n + 1), "_step": n}) for n in range(_ROWS)]
     ask.post(path, {"files": {"wandb-history.jsonl": {"offset": 0, "content": lines}}})
     agents.beat(ask, agent, [run])
     ask.post(path, {"complete": True, "exitcode": 0})
+    if last:
+        assert agents.beat(ask, agent, []) == [{"type": "exit"}]
 
 
 def growth(samples: Sequence[Sample]) -> float:
@@ -87,13 +95,13 @@ def growth(samples: Sequence[Sample]) -> float:
     return 1000 * together / spread if spread else 0.0
 
 
-def main(duration: str, json_file: Path | None) -> int:
+def main(duration: str, json_file: Path | None, rate: float | None = None) -> int:
     seconds = parse_time(duration)
     home = Path(tempfile.mkdtemp(prefix="sweepkit-soak-")) / "home"
     try:
         with servers.sweepkit(home) as server:
             print(f"at rest {server.memory:.1f} MiB; {seconds:.0f} s of load", flush=True)
-            samples = watch(server, seconds)
+            samples = watch(server, seconds, rate)
     finally:
         shutil.rmtree(home.parent, ignore_errors=True)
     for sample in samples[:: max(1, len(samples) // 20)]:
@@ -120,5 +128,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("time", help="how long: 90s, 10m, 2h")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--rate", type=float, metavar="RUNS", help="runs a second at most")
     given = parser.parse_args()
-    sys.exit(main(given.time, given.json))
+    sys.exit(main(given.time, given.json, given.rate))

@@ -50,6 +50,7 @@ class Database:
         if connection is None:
             connection = _connect(self.path)
             connection.execute("PRAGMA query_only = ON")
+            connection.execute(f"PRAGMA cache_size = -{_READER_CACHE}")
             self._local.connection = connection
             self._keep_reader(connection)
         return connection
@@ -141,6 +142,8 @@ class Database:
 
 
 _FAILED = object()
+_CACHE = 8000  # KiB of pages that the writer keeps: of its indexes, which every commit needs again
+_READER_CACHE = 1000  # KiB; each reader has its own, and what it has not, the system's page cache has
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -148,7 +151,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA cache_size = -8000")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE}")
     connection.create_function("regexp", 2, _regexp, deterministic=True)
     return connection
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sweepkit.backend.storage import history, insert, projects, runs
+from sweepkit.backend.storage import history, insert, projects, repeats, runs
 from sweepkit.backend.storage.database import Database
 
 VALUES = st.recursive(
@@ -110,3 +110,25 @@ def test_a_rewind_counts_anew_what_is_left(store: Database) -> None:
     assert (changed["history_lines"], changed["last_step"]) == (2_401, 2_400)
     assert json.loads(changed["history_keys"]) == {"_step": {"number": 2_401}, "x": {"number": 2_401}}
     assert json.loads(changed["summary"]) == {"_step": 2_400, "x": 2_400}
+
+
+def test_what_a_line_that_is_sent_again_costs_does_not_grow_with_the_run(store: Database) -> None:
+    """A sync that begins anew sends all of a long run again: by its number of rows squared, it would never end."""
+    texts = [json.dumps({"_step": n, "x": n}) for n in range(8_000)]
+    spent = {}
+
+    def again(conn: sqlite3.Connection) -> None:
+        run = runs.find(conn, 1, "r")
+        assert run is not None
+        for begin in (0, 7_000):
+            steps = [0]
+            conn.set_progress_handler(lambda steps=steps: steps.__setitem__(0, steps[0] + 1), 100)
+            kept = repeats.add_history(conn, run, history.parse(texts[begin : begin + 500], 8_000))
+            conn.set_progress_handler(None, 0)
+            assert kept["last_step"] == 7_999
+            spent[begin] = steps[0]
+
+    store.write(lambda conn: _streamed(conn, texts))
+    store.write(again)
+    assert sum(1 for _ in history.texts(store.read(), 1)) == 8_000
+    assert max(spent.values()) < 500, f"more than a hundred of SQLite's steps a line: {spent}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from typing import Any
 
 import pytest
@@ -90,6 +91,14 @@ def test_studies_that_nobody_asks_for_are_dropped(
     other = store.write(
         lambda conn: sweeps.create(conn, sweep["project_id"], user="e", config=json.dumps(CONFIG), method="random")
     )
-    study.used_at -= studies.IDLE + 1
+    study.good_until -= studies.IDLE + 1
     kept.of(other)
     assert kept.of(sweep) is not study
+
+
+def test_the_study_of_a_sweep_that_is_over_is_dropped_soon(store: Database, sweep: sqlite3.Row) -> None:
+    kept = Studies()
+    over = store.write(lambda conn: sweeps.update(conn, sweep["id"], state="FINISHED"))
+    study = kept.of(over)
+    assert kept.of(over) is study  # its agents come one after the other
+    assert study.good_until < time.monotonic() + studies.IDLE_WHEN_OVER + 1

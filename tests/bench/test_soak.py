@@ -19,7 +19,7 @@ def test_memory_does_not_grow_with_runs(tmp_path: Path) -> None:
         samples = soak.watch(server, 25)
     assert samples[-1].runs >= 100, "too slow a machine to say anything"
     late = samples[len(samples) // 2 :]
-    # A store's page caches fill (8 MiB a thread that reads), and stay full; what leaks goes on.
+    # A store's page caches fill (8 MiB of the writer's, 1 MiB a thread that reads), and stay full; what leaks goes on.
     assert late[-1].memory - late[0].memory < 12
     assert max(sample.memory for sample in samples) < 160
 
