@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -189,17 +189,21 @@ def _having(conn: sqlite3.Connection, span: Span, rare: dict[str, int]) -> list[
     """The rows that have the one key that some lack, in order; None where that cannot be told by SQL alone.
 
     Rows in which the key is written may have it. They all do, if in the whole run they are as many as the counts say.
+    That it may be written with escapes need not be looked at: the counts would tell.
     """
     if len(rare) != 1:
         return None
     ((key, missing),) = rare.items()
-    condition, texts = _written(key)
+    condition, texts = _written(key, escaped=False)
+    cursor = conn.cursor()
+    cursor.row_factory = None  # plain tuples: there may be hundreds of thousands
     query = f"SELECT step, line FROM history WHERE run_id = ? AND {condition}"
-    rows = conn.execute(query, (span.run_id, *texts)).fetchall()
+    rows: list[Spot] = cursor.execute(query, (span.run_id, *texts)).fetchall()
     lines = conn.execute("SELECT history_lines FROM runs WHERE id = ?", (span.run_id,)).fetchone()["history_lines"]
     if len(rows) != lines - missing:
         return None
-    return sorted((step, line) for step, line in rows if span.low <= step < span.high)
+    rows.sort()
+    return rows[bisect_left(rows, (span.low,)) : bisect_left(rows, (span.high,))]
 
 
 def candidates(conn: sqlite3.Connection, span: Span, keys: Sequence[str]) -> Iterator[tuple[int, int, dict[str, Any]]]:
@@ -215,12 +219,12 @@ def candidates(conn: sqlite3.Connection, span: Span, keys: Sequence[str]) -> Ite
         yield from ((spot["step"], spot["line"], row) for spot, row in zip(page, rows, strict=True))
 
 
-def _written(key: str) -> tuple[str, list[str]]:
+def _written(key: str, escaped: bool = True) -> tuple[str, list[str]]:
     """A condition, with its parameters, that holds for every row with a value for ``key``, and for few others.
 
     A key stands in quotes, as itself or nested below its first name. It may be written with escapes, so a row with a
-    backslash could have any. GLOB is SQLite's fastest search; it is faster still from a letter than from a quote, of
-    which a row has many, so a row without the end of the key is passed over first.
+    backslash could have any; ``escaped`` False passes these over. GLOB is SQLite's fastest search; it is faster still
+    from a letter than from a quote, of which a row has many, so a row without the end of the key is passed over first.
     """
     if len(key) > _LONGEST:
         return "row IS NOT NULL", []
@@ -232,7 +236,10 @@ def _written(key: str) -> tuple[str, list[str]]:
         )
         conditions.append("(row GLOB ? AND row GLOB ?)")
         patterns += [f'*{text}"*', f'*"{text}"*']
-    return f"({' OR '.join([*conditions, 'row GLOB ?'])})", [*patterns, "*\\*"]
+    if escaped:
+        conditions.append("row GLOB ?")
+        patterns.append("*\\*")
+    return f"({' OR '.join(conditions)})", patterns
 
 
 def _values(text: str, keys: Sequence[str]) -> dict[str, Any] | None:
