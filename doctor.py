@@ -112,7 +112,8 @@ def _torch() -> Iterator[Check]:
 
 
 def _gpus() -> Iterator[Check]:
-    from .sweeps.agents.devices import slots, visible_gpus
+    from .sweeps.agents.devices import slots
+    from .sweeps.agents.gpus import visible_gpus
 
     gpus, problem = visible_gpus()
     found = f"GPU {', '.join(gpu.index for gpu in gpus)}" if gpus else f"no GPU ({problem})"
