@@ -123,9 +123,9 @@ def duration(seconds: float) -> str:
     return " ".join(f"{count}{unit}" for count, unit in parts if count) or "0s"
 
 
-def size(count: int) -> str:
-    """``1536`` bytes as ``1.5 KiB``."""
-    amount = float(count)
+def size(count: int | None) -> str:
+    """``1536`` bytes as ``1.5 KiB``; None, a size that is not known yet, as nothing."""
+    amount = float(count or 0)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if amount < 1024:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from ... import figures
+from ... import figures, output
 from .data import moment
 from .links import link, nested_link
 from .media import Picture
@@ -80,16 +80,6 @@ def ago(text: str | None) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(when.isoformat(), exact, said)
 
 
-def size(amount: int | None) -> str:
-    """Bytes in the unit that a person would choose."""
-    scaled = float(amount or 0)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if scaled < 1024:
-            return f"{scaled:.0f} {unit}" if unit == "B" else f"{scaled:.3g} {unit}"
-        scaled /= 1024
-    return f"{scaled:.3g} TiB"
-
-
 def chart(figure: Mapping[str, Any]) -> Markup:
     """A figure as data that pages.js draws: the policy allows no inline script."""
     height = figure["layout"].get("height", 320)
@@ -104,7 +94,9 @@ def _largest(text: str) -> str:
 def _environment() -> Environment:
     loader = FileSystemLoader(Path(__file__).with_name("templates"))
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters.update(value=value, number_class=number_class, duration=duration, ago=ago, size=size, chart=chart)
+    made.filters.update(
+        value=value, number_class=number_class, duration=duration, ago=ago, chart=chart, size=output.size
+    )
     made.tests["picture"] = lambda cell: isinstance(cell, Picture)
     made.globals.update(link=link, nested_link=nested_link)
     return made

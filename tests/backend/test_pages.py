@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from html import unescape
 from html.parser import HTMLParser
@@ -22,6 +20,8 @@ import requests
 from sweepkit.backend.pages import data
 from sweepkit.backend.storage import history, projects, runs
 from sweepkit.backend.storage.database import Database
+
+from ..browser import browser, log_in, wait
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -265,67 +265,28 @@ def test_a_very_long_history_is_sampled(tmp_path: Path) -> None:
     assert 40 < len(found["b"]) < 80, "a metric of every hundredth line is in the sample as often as it should be"
 
 
-FLAGS = [
-    "headless=new",
-    "no-sandbox",
-    "disable-gpu",
-    "disable-quic",
-    "no-first-run",
-    "disable-background-networking",
-    "disable-component-update",
-    "disable-sync",
-    "disable-dev-shm-usage",
-    "window-size=1280,2400",
-]
-
-
 @pytest.fixture(scope="module")
-def browser(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """Debian's chromium, logged in by the form; a developer's machine may be without it, CI may not."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        assert os.environ.get("CI") != "true", "CI must have chromium and chromedriver"
-        pytest.skip("no chromium here")
-    from selenium import webdriver
-    from selenium.webdriver.common.by import By
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in FLAGS:
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    chrome.get(f"{site.url}/login")
-    chrome.find_element(By.NAME, "key").send_keys(site.key)
-    chrome.find_element(By.TAG_NAME, "form").submit()
-    wait(lambda: "Projects" in chrome.title)
-    chrome.get_log("browser")  # what the log-in said is not of the pages
-    yield chrome
-    chrome.quit()
-
-
-def wait(condition: Any) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "the browser did not get there"
-        time.sleep(0.1)
+def chrome(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with browser(tmp_path_factory.mktemp("chromium")) as started:
+        log_in(started, site.url, site.key)
+        started.get_log("browser")  # what the log-in said is not of the pages
+        yield started
 
 
 @pytest.mark.parametrize("path", ["", "/sweeps/SWEEP", "/runs/everything", "/artifacts/dataset/cases/v0"])
-def test_a_browser_draws_every_figure_and_has_nothing_to_complain_of(site: Site, browser: Chrome, path: str) -> None:
-    browser.get(f"{site.url}/{site.entity}/{PROJECT}{path.replace('SWEEP', site.sweep)}")
-    browser.execute_script("document.querySelectorAll('.chart').forEach((box) => box.scrollIntoView())")
+def test_a_browser_draws_every_figure_and_has_nothing_to_complain_of(site: Site, chrome: Chrome, path: str) -> None:
+    chrome.get(f"{site.url}/{site.entity}/{PROJECT}{path.replace('SWEEP', site.sweep)}")
+    chrome.execute_script("document.querySelectorAll('.chart').forEach((box) => box.scrollIntoView())")
     undrawn = "return document.querySelectorAll('.chart:not([data-drawn])').length"
-    wait(lambda: browser.execute_script(undrawn) == 0)
+    wait(lambda: chrome.execute_script(undrawn) == 0)
     if "sweeps" in path:
-        titles = browser.execute_script("return [...document.querySelectorAll('.gtitle')].map((t) => t.textContent)")
+        titles = chrome.execute_script("return [...document.querySelectorAll('.gtitle')].map((t) => t.textContent)")
         assert titles[:2] == ["Parallel coordinates", "Parameter importance for val_acc"]
-        assert browser.execute_script("return document.querySelectorAll('.chart .scatterlayer .trace').length") > 2
+        assert chrome.execute_script("return document.querySelectorAll('.chart .scatterlayer .trace').length") > 2
     broken = "return [...document.images].filter((image) => image.complete && !image.naturalWidth).length"
-    assert browser.execute_script(broken) == 0
-    assert browser.get_log("browser") == []
+    assert chrome.execute_script(broken) == 0
+    assert chrome.get_log("browser") == []
     wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    browser.set_window_size(500, 900)
-    wait(lambda: browser.execute_script(wide) <= 0)  # it does not scroll sideways on a phone
-    browser.set_window_size(1280, 2400)
+    chrome.set_window_size(500, 900)
+    wait(lambda: chrome.execute_script(wide) <= 0)  # it does not scroll sideways on a phone
+    chrome.set_window_size(1280, 2400)

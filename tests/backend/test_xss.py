@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +16,13 @@ from urllib.parse import quote
 import pytest
 import requests
 
+from ..browser import browser, log_in
+
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 Ask = Callable[..., dict[str, Any]]
 SHORT = "<img src=x onerror=hacked=1>"  # fits where '/' and ':' may not stand
-FLAGS = "headless=new no-sandbox disable-gpu no-first-run disable-background-networking disable-dev-shm-usage"
 
 
 class Elsewhere:
@@ -221,35 +220,14 @@ def poisoned(server: Any, elsewhere: Elsewhere) -> Poisoned:
 
 
 @pytest.fixture(scope="module")
-def browser(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """Debian's chromium, logged in by the form; a developer's machine may be without it, CI may not."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        assert os.environ.get("CI") != "true", "CI must have chromium and chromedriver"
-        pytest.skip("no chromium here")
-    from selenium import webdriver
-    from selenium.webdriver.common.by import By
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in FLAGS.split():
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    chrome.get(f"{server.url}/login")
-    chrome.find_element(By.NAME, "key").send_keys(server.key)
-    chrome.find_element(By.TAG_NAME, "form").submit()
-    deadline = time.monotonic() + 20
-    while "Projects" not in chrome.title:
-        assert time.monotonic() < deadline, chrome.title
-        time.sleep(0.05)
-    yield chrome
-    chrome.quit()
+def chrome(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with browser(tmp_path_factory.mktemp("chromium"), log="performance") as started:
+        log_in(started, server.url, server.key)
+        yield started
 
 
-def _requested(browser: Chrome) -> list[str]:
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+def _requested(chrome: Chrome) -> list[str]:
+    messages = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
     sent = [message for message in messages if message["method"] == "Network.requestWillBeSent"]
     return [str(message["params"]["request"]["url"]) for message in sent]
 
@@ -268,42 +246,42 @@ BAD_LINKS = """return [...document.querySelectorAll('[href],[src],[action]')]
 
 
 def test_no_script_runs_and_nothing_leaves(
-    server: Any, poisoned: Poisoned, browser: Chrome, elsewhere: Elsewhere
+    server: Any, poisoned: Poisoned, chrome: Chrome, elsewhere: Elsewhere
 ) -> None:
     from selenium.common.exceptions import NoAlertPresentException
 
     for address in (poisoned.base, f"{poisoned.base}/sweeps/{poisoned.sweep}", f"{poisoned.base}/runs/evil/logs"):
         shown = requests.get(server.url + address, auth=poisoned.auth, timeout=30)
         assert shown.status_code == 200 and "&lt;script&gt;" in shown.text, address  # the payloads are really there
-    _requested(browser)
+    _requested(chrome)
     for address in poisoned.addresses():
-        browser.get(server.url + address)  # a file is saved: the page before stays
+        chrome.get(server.url + address)  # a file is saved: the page before stays
         with pytest.raises(NoAlertPresentException):
-            browser.switch_to.alert.accept()
-        browser.execute_script(USE)
-        assert browser.execute_script("return typeof window.hacked") == "undefined", address
-        assert not browser.title.startswith("HACKED"), address
-        assert browser.execute_script("return document.querySelectorAll('iframe, base, object, embed').length") == 0
-        assert browser.execute_script(BAD_LINKS) == [], address
-        assert browser.current_url.startswith(server.url), address
+            chrome.switch_to.alert.accept()
+        chrome.execute_script(USE)
+        assert chrome.execute_script("return typeof window.hacked") == "undefined", address
+        assert not chrome.title.startswith("HACKED"), address
+        assert chrome.execute_script("return document.querySelectorAll('iframe, base, object, embed').length") == 0
+        assert chrome.execute_script(BAD_LINKS) == [], address
+        assert chrome.current_url.startswith(server.url), address
     time.sleep(0.3)  # for what a timer would do
-    assert browser.execute_script("return typeof window.hacked") == "undefined"
-    requested = _requested(browser)
+    assert chrome.execute_script("return typeof window.hacked") == "undefined"
+    requested = _requested(chrome)
     assert len(requested) > 20
     assert [url for url in requested if not url.startswith((server.url, "data:", "blob:"))] == []
     assert elsewhere.asked == []
 
 
-def test_the_browser_would_have_noticed(browser: Chrome, elsewhere: Elsewhere) -> None:
+def test_the_browser_would_have_noticed(chrome: Chrome, elsewhere: Elsewhere) -> None:
     """The same payload in a page without our defences does run, and is seen: the test above can fail."""
     from selenium.common.exceptions import UnexpectedAlertPresentException
 
-    browser.get("about:blank")
+    chrome.get("about:blank")
     payload = json.dumps(f"<p>{_payload(elsewhere.url)}</p>")
     try:
-        browser.execute_script(f"document.title = 'fine'; document.body.innerHTML = {payload};")
+        chrome.execute_script(f"document.title = 'fine'; document.body.innerHTML = {payload};")
         time.sleep(1)
-        ran = browser.execute_script("return typeof window.hacked") != "undefined"
+        ran = chrome.execute_script("return typeof window.hacked") != "undefined"
     except UnexpectedAlertPresentException:
         ran = True
     assert ran and elsewhere.asked

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ import pytest
 from sweepkit.errors import SweepkitError, UsageError
 from sweepkit.sweeps.compare import Comparison, compare, write_page
 from sweepkit.sweeps.wandb_api import WandbApi
+
+from ..browser import browser
 
 HOSTILE = "</script><script>document.title='stolen'</script><img src=x onerror=\"document.title='stolen'\">{{7*7}}"
 CONFIG = {
@@ -55,8 +56,7 @@ def test_the_rows_and_the_page(record: Any, api: WandbApi, tmp_path: Path) -> No
 
 def _in_the_browser(page: Path, tmp_path: Path) -> None:
     """Every figure is drawn, no name ran as a script, and a click on a heading sorts the runs by it."""
-    driver = _browser(tmp_path)
-    try:
+    with browser(tmp_path / "profile") as driver:
         driver.get(page.as_uri())
         assert driver.title == f"{HOSTILE} · comparison"
         drawn = "return [...document.querySelectorAll('.js-plotly-plot')].map(each => each.id)"
@@ -69,22 +69,6 @@ def _in_the_browser(page: Path, tmp_path: Path) -> None:
         driver.execute_script(click, 2)
         assert json.loads(driver.execute_script(names)) == ["", "1", "2", "3", "4", ""]
         assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
-    finally:
-        driver.quit()
-
-
-def _browser(tmp_path: Path) -> Any:
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync",
-                 "disable-background-networking", "disable-component-update", "disable-dev-shm-usage"):  # fmt: skip
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    options.binary_location = shutil.which("chromium") or ""
-    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver") or "")
-    return webdriver.Chrome(options=options, service=service)
 
 
 def _on_a_full_disk(comparison: Comparison, api: WandbApi, disk: Path) -> None:
