@@ -1,10 +1,11 @@
 """The process between an agent and a trial: when the trial ends, or the agent dies, nothing of the trial lives on.
 
-Run as a script by ``trial.py``, with the trial's command as arguments and a pipe from the agent as standard input:
-``t`` asks the trial to stop (SIGTERM to its process group), ``k`` kills all of it, and the end of the pipe means that
-the agent is gone, however it died. A parent-death signal alone would reach only the trial's first process; as a
-*subreaper* (Linux) the guard inherits every orphan among the trial's descendants, whichever session it moved to, so
-that a walk down the process tree finds them all. The guard ends as the trial did: same code, or same signal.
+Run as a script by ``launching.py``, with the trial's command as arguments and a pipe from the agent as standard input
+(or forked by a warm server, with a socket from the agent): ``t`` asks the trial to stop (SIGTERM to its process group),
+``k`` kills all of it, and the end of the pipe means that the agent is gone, however it died. A parent-death signal
+alone would reach only the trial's first process; as a *subreaper* (Linux) the guard inherits every orphan among the
+trial's descendants, whichever session it moved to, so that a walk down the process tree finds them all. The guard ends
+as the trial did: same code, or same signal.
 
 It is started for every trial, so it imports only what starts in a few milliseconds.
 """
@@ -30,21 +31,35 @@ def prctl(option: int, value: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
-def start(argv: list[str]) -> int:
-    """Start the trial in a session, and so a process group, of its own; its process id."""
+def fork() -> int:
+    """Fork the trial's first process, in a session, and so a process group, of its own; 0 there, its id here."""
     guard = os.getpid()
     pid = os.fork()
     if pid:
         return pid
+    os.setsid()
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # should even the guard be killed
+    if os.getppid() != guard:
+        os._exit(1)
+    signal.set_wakeup_fd(-1)
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
+        signal.signal(signum, signal.SIG_DFL)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)  # a trial that reads from a terminal would wait for ever
+    os.close(null)
+    return 0
+
+
+def start(argv: list[str]) -> int:
+    """Start the trial as a program; its process id."""
     try:
-        os.setsid()
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # should even the guard be killed
-        if os.getppid() != guard:
-            os._exit(1)
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
-            signal.signal(signum, signal.SIG_DFL)
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)  # a trial that reads from a terminal would wait for ever
+        pid = fork()
+    except OSError as error:
+        os.write(2, f"cannot start {argv[0]}: {error.strerror}\n".encode())
+        os._exit(NOT_EXECUTABLE)
+    if pid:
+        return pid
+    try:
         os.execvp(argv[0], argv)
     except FileNotFoundError:
         os.write(2, f"cannot start {argv[0]}: no such program\n".encode())
@@ -98,10 +113,22 @@ def reap(main: int, status: "int | None") -> "int | None":
             status = ended
 
 
-class Guard:
-    """One trial and what is asked of it."""
+def lives(pid: int) -> bool:
+    """Whether a child that is reaped when it ends is still there."""
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
 
-    def __init__(self, argv: list[str]) -> None:
+
+class Guard:
+    """One trial and what is asked of it, through the pipe or socket ``agent``. ``main`` is its first process."""
+
+    main = 0
+
+    def __init__(self, agent: int) -> None:
+        self.agent = agent
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         self.waker, self.alarm = os.pipe()
         os.set_blocking(self.alarm, False)
@@ -113,7 +140,7 @@ class Guard:
         self.status: int | None = None
         self.deadline: float | None = None
         self.listening = True
-        self.main = start(argv)
+        self.service: set[int] = set()
 
     def told(self, *_: object) -> None:
         self.asked += b"t"
@@ -126,17 +153,28 @@ class Guard:
             if self.deadline is not None and time.monotonic() > self.deadline:
                 signal_all(descendants(os.getpid()), self.main, signal.SIGKILL)
         self.status = status
+        self.service = self.farewell(status)
+        while self.service and not (self.deadline is not None and time.monotonic() > self.deadline):
+            self.wait(1.0)
+            self.obey()
+            reap(self.main, status)
+            self.service = {pid for pid in self.service if lives(pid)}
         self.clear(b"k" in self.asked)
         return status
 
-    def wait(self) -> None:
-        """For a word of the agent, the end of a child, or the deadline."""
-        timeout = None if self.deadline is None else max(0.05, self.deadline - time.monotonic())
-        ready, _, _ = select.select([0, self.waker] if self.listening else [self.waker], [], [], timeout)
+    def farewell(self, status: int) -> set[int]:
+        """The trial's own services, told that it is over: they may take as long as they need to send what they hold."""
+        return set()
+
+    def wait(self, timeout: "float | None" = None) -> None:
+        """For a word of the agent, the end of a child, or the deadline, and no longer than ``timeout``."""
+        if self.deadline is not None:
+            timeout = max(0.05, self.deadline - time.monotonic())
+        ready, _, _ = select.select([self.agent, self.waker] if self.listening else [self.waker], [], [], timeout)
         if self.waker in ready:
             os.read(self.waker, 4096)
-        if 0 in ready:
-            word = os.read(0, 64)
+        if self.agent in ready:
+            word = os.read(self.agent, 64)
             self.listening = bool(word)
             self.asked += word
 
@@ -148,7 +186,7 @@ class Guard:
             self.asked += b"t"
         if b"t" in self.asked:
             self.asked = self.asked.replace(b"t", b"")
-            signal_all(set(), self.main, signal.SIGTERM)
+            signal_all(self.service, self.main, signal.SIGTERM)
 
     def clear(self, now: bool) -> None:
         """What the trial left gets some time to end by itself, is then asked to, and is then killed."""
@@ -180,4 +218,6 @@ def end(status: int) -> None:
 
 
 if __name__ == "__main__":
-    end(Guard(sys.argv[1:]).run())
+    guard = Guard(0)
+    guard.main = start(sys.argv[1:])
+    end(guard.run())

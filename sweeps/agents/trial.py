@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections import deque
@@ -20,8 +18,8 @@ from ..backends import Backend
 from ..wandb_api import SweepRef
 from .command import render
 from .devices import Slot
+from .launching import FRESH, Launcher, Order, Process
 
-_GUARD = Path(__file__).with_name("guard.py")
 _MARK = "SWEEPKIT_TRIAL"  # an environment variable by which even a process that lost all its ancestors is known
 
 
@@ -33,7 +31,7 @@ class Trial:
     args: dict[str, Any]
     slot: Slot
     log: Path
-    process: subprocess.Popen[bytes]
+    process: Process
     mark: str
     started: float = field(default_factory=time.monotonic)
     asked_to_stop: float | None = None
@@ -54,12 +52,12 @@ class Trial:
     def terminate(self) -> None:
         """Ask it to stop: SIGTERM to its process group, on which a trainer checkpoints."""
         self.asked_to_stop = self.asked_to_stop or time.monotonic()
-        self._tell(b"t")
+        self.process.tell(b"t")
 
     def kill(self) -> None:
         """SIGKILL to all of it."""
         self.asked_to_stop = self.asked_to_stop or time.monotonic()
-        self._tell(b"k")
+        self.process.tell(b"k")
 
     def wait(self, timeout: float) -> bool:
         """Whether it ended within ``timeout`` seconds."""
@@ -67,8 +65,12 @@ class Trial:
         while self.poll() is None:
             if time.monotonic() > deadline:
                 return False
-            time.sleep(0.02)
+            self.pause(0.02)
         return True
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long, or until it has ended."""
+        self.process.pause(seconds)
 
     def tail(self, lines: int = 15) -> list[str]:
         """The last lines of its output, without the empty ones; of a progress bar, what it showed last."""
@@ -79,16 +81,15 @@ class Trial:
         except OSError as error:
             return [f"(its output in {self.log} cannot be read: {error.strerror})"]
 
-    def _tell(self, word: bytes) -> None:
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(word)
-            self.process.stdin.flush()
-        except OSError:
-            pass  # it has just ended
 
-
-def start(config: Mapping[str, Any], command: Mapping[str, Any], ref: SweepRef, slot: Slot, backend: Backend) -> Trial:
+def start(
+    config: Mapping[str, Any],
+    command: Mapping[str, Any],
+    ref: SweepRef,
+    slot: Slot,
+    backend: Backend,
+    launcher: Launcher = FRESH,
+) -> Trial:
     """Start the trial of W&B's ``run`` or ``resume`` command. A resumed trial goes on in the same file of output.
 
     The environment is what W&B's own agent gives (`wandb/wandb_agent.py`), the slot's and the backend's share, and
@@ -107,10 +108,7 @@ def start(config: Mapping[str, Any], command: Mapping[str, Any], ref: SweepRef, 
     if rendered.json_text is not None:
         json_file.write_text(rendered.json_text, encoding="utf-8")
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_GUARD), *rendered.argv],
-            stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment, start_new_session=True,
-        )  # fmt: skip
+        process = launcher.start(Order(rendered.argv, environment, output))
     return Trial(run_id, {name: entry["value"] for name, entry in command["args"].items()}, slot, log, process, mark)
 
 

@@ -200,7 +200,9 @@ class Worker(threading.Thread):
                     return
                 if self.trial.asked_to_stop and time.monotonic() > self.trial.asked_to_stop + KILL_DELAY:
                     self.trial.kill()
-            time.sleep(_TICK)
+                self.trial.pause(_TICK)
+            else:
+                time.sleep(_TICK)
 
     def _judge(self, trial: Trial, code: int) -> Ended:
         """A trial that was asked to stop is stopped, whatever its code; one that recorded nothing has failed."""
