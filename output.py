@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,8 +41,10 @@ def emit(
     elif format == "value":
         for record in [data] if isinstance(data, Mapping) else data:
             print(cell(record.get(value)))
+    elif isinstance(data, Mapping):
+        print("\n".join(_lines(data, columns or {name: name for name in data})))
     else:
-        console().print(_table(data, columns))
+        console().print(table(data, columns or {name: name for name in (data[0] if data else {})}))
 
 
 def message(text: str) -> None:
@@ -133,15 +137,31 @@ def size(count: int | None) -> str:
     return f"{amount:.1f} TiB"
 
 
-def _table(data: Record | Sequence[Record], columns: Mapping[str, str] | None) -> Table:
-    if isinstance(data, Mapping):
-        shown = columns or {name: name for name in data}
-        lines = [{"name": heading, "value": data.get(field)} for field, heading in shown.items()]
-        grid = table([line for line in lines if line["value"] is not None], {"name": "", "value": ""})
-        grid.show_header = False
-        grid.columns[1].justify = "left"
-        return grid
-    return table(data, columns or {name: name for name in (data[0] if data else {})})
+def _lines(record: Record, columns: Mapping[str, str]) -> list[str]:
+    """Lines of name and value, without what is None; a long value goes on below where a terminal is too narrow.
+
+    By itself, since this is all that quick commands print, and rich takes longer to import than they to answer.
+    """
+    shown = [(printable(heading), cell(record[field])) for field, heading in columns.items() if _known(record, field)]
+    margin = max((len(heading) for heading, _ in shown), default=0) + 3
+    width = shutil.get_terminal_size().columns - margin if sys.stdout.isatty() else 0
+    found = []
+    for heading, value in shown:
+        for number, line in enumerate(_folded(value, width)):
+            found.append(f"{'' if number else heading:<{margin}}{line}".rstrip())
+    return found
+
+
+def _known(record: Record, field: str) -> bool:
+    return record.get(field) is not None
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """``text`` in lines of ``width`` characters at most, broken between words where there are any; 0: no limit."""
+    lines = text.splitlines() or [""]
+    if width < SHORT:
+        return lines
+    return [part for line in lines for part in textwrap.wrap(line, width, break_on_hyphens=False) or [""]]
 
 
 def _is_number(value: Any) -> bool:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SweepkitError, UsageError
-from .spec import Metric
+from .metric import Metric
 
 if TYPE_CHECKING:
     from .wandb_api import Run, Sweep, SweepRef, WandbApi
@@ -102,9 +101,8 @@ def nothing(ref: SweepRef, metric: Metric, runs: Sequence[Run]) -> SweepkitError
 
 def values(api: WandbApi, runs: Sequence[Run], metric: Metric) -> list[Best]:
     """The best value of each run that has one, in the order of ``runs``."""
-    with ThreadPoolExecutor(max_workers=8) as threads:  # a request waits for the network most of its time
-        found = threads.map(lambda run: best_of_run(api, run, metric), runs)
-        return [each for each in found if each is not None]
+    found = zip(runs, api.values(runs, metric.name), strict=True)
+    return [best for run, history in found if (best := best_in(run, history, metric)) is not None]
 
 
 def winner(candidates: Iterable[Best], metric: Metric) -> Best | None:
@@ -116,13 +114,8 @@ def winner(candidates: Iterable[Best], metric: Metric) -> Best | None:
     return leader
 
 
-def best_of_run(api: WandbApi, run: Run, metric: Metric) -> Best | None:
-    """The best finite value that ``run`` logged, by its history, or by its summary where the history has none."""
-    return best_in(run, api.history(run, [metric.name]), metric)
-
-
 def best_in(run: Run, history: Iterable[Mapping[str, Any]], metric: Metric) -> Best | None:
-    """``best_of_run`` for a history that is known already: rows in the order of their steps."""
+    """The best finite value of ``history`` (rows in the order of their steps), or the summary's if it has none."""
     leader: Best | None = None
     for row in history:
         value = finite(at(row, metric.name))

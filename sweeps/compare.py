@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import SweepkitError, UsageError
 from ..output import cell, duration
 from .best import MAXIMIZE, Best, at, best_in, finite, metric_of
-from .spec import Metric
+from .metric import Metric
 
 if TYPE_CHECKING:
     from .wandb_api import Run, Sweep, SweepRef, WandbApi

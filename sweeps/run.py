@@ -18,7 +18,8 @@ from .promote import Promotion, promote_run
 if TYPE_CHECKING:
     from .agents.devices import Slot
     from .best import Best
-    from .spec import Metric, Spec
+    from .metric import Metric
+    from .spec import Spec
     from .wandb_api import SweepRef, WandbApi
 
 PROJECT = "wandb_demo"

@@ -16,6 +16,7 @@ from ..errors import UsageError
 from ..space import Space
 from . import catalog, document, schema
 from .document import Document, Fault
+from .metric import Metric
 from .schema import Problem
 
 
@@ -27,15 +28,6 @@ class Warning:
     line: int
     column: int
     fix: str
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a search improves. ``target`` ends the sweep once a run reaches it."""
-
-    name: str
-    goal: str = "minimize"
-    target: float | None = None
 
 
 @dataclass(frozen=True)

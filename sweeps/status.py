@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .best import counts, metric_of, values, winner
 
 if TYPE_CHECKING:
-    from .spec import Metric
+    from .metric import Metric
     from .wandb_api import Run, SweepRef, WandbApi
 
 OVER = ("FINISHED", "CANCELED", "CRASHED")

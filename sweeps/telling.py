@@ -11,9 +11,9 @@ from ..output import cell, console, printable, table
 if TYPE_CHECKING:
     from .best import Best
     from .compare import Comparison
+    from .metric import Metric
     from .promote import Promotion
     from .run import Result
-    from .spec import Metric
     from .wandb_api import WandbApi
 
 LEADERBOARD = 10  # rows; the page has all

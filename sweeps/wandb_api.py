@@ -9,7 +9,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -158,7 +158,7 @@ class WandbApi:
         dotted. NaN and infinities, which JSON spells as texts, are floats.
         """
         rows = [row for page in self.history_pages(run) for row in page]
-        rows.sort(key=lambda row: row.get("_step", 0))
+        rows.sort(key=_step)
         return rows if not keys else [kept for row in rows if (kept := only(row, keys)) is not None]
 
     def history_pages(self, run: Run) -> Iterator[list[dict[str, Any]]]:
@@ -170,7 +170,23 @@ class WandbApi:
             document = queries.history_document(starts[first : first + queries.PAGES_A_REQUEST])
             pages = at(self._ask(document, **place), "project", "run") or {}
             rows = [floats(json.loads(line)) for page in pages.values() for line in page or []]
-            yield sorted(rows, key=lambda row: row.get("_step", 0))
+            yield sorted(rows, key=_step)
+
+    def values(self, runs: Sequence[Run], key: str) -> list[list[dict[str, Any]]]:
+        """``history(run, [key])`` of each of ``runs`` of one project, in a request for every few of them."""
+        found: list[list[dict[str, Any]]] = []
+        for first in range(0, len(runs), queries.RUNS_A_REQUEST):
+            some = runs[first : first + queries.RUNS_A_REQUEST]
+            names = {f"r{n}": run.id for n, run in enumerate(some)}
+            specs = [json.dumps({"keys": ["_step", key], "samples": queries.VALUES})]
+            place: dict[str, Any] = {"entity": some[0].entity, "project": some[0].project}
+            answer = at(self._find(queries.values_document(len(some)), specs=specs, **place, **names), "project") or {}
+            for name, run in zip(names, some, strict=True):
+                rows = [row for part in at(answer, name, "sampledHistory") or [] for row in floats(part or [])]
+                never = not rows and key not in run.summary and at(run.summary, *key.split(".")) is None
+                whole = never or 0 < len(rows) < queries.VALUES  # of as many as were asked for, some may be left out
+                found.append(sorted(rows, key=_step) if whole else self.history(run, [key]))
+        return found
 
     def was_stopped(self, ref: SweepRef, run_id: str) -> bool:
         """Whether the backend has asked this run of the sweep to stop (by early termination, or by a person)."""
@@ -317,6 +333,10 @@ class WandbApi:
         else:
             hint = "check the network and WANDB_BASE_URL, or work without W&B: --backend embedded"
         return Unreachable(f"the backend at {self.backend.url} is out of reach: {problem}", hint)
+
+
+def _step(row: Mapping[str, Any]) -> Any:
+    return row.get("_step", 0)
 
 
 def _place(run: Run) -> dict[str, Any]:

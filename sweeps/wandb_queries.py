@@ -7,6 +7,8 @@ from __future__ import annotations
 
 HISTORY_PAGE = 1000  # steps a page; a step is at most one row, so a page with as many samples is never thinned out
 PAGES_A_REQUEST = 10
+RUNS_A_REQUEST = 20  # whose values of one key are asked for together
+VALUES = 2000  # rows of each of them; who has more is read by the pages of its history
 
 _RUN = "name displayName state config summaryMetrics createdAt heartbeatAt sweepName tags"
 _SWEEP = "id name displayName state config runCount runCountExpected createdAt"
@@ -78,4 +80,13 @@ def history_document(starts: list[int]) -> str:
     pages = (f"p{s}: history(minStep: {s}, maxStep: {s + HISTORY_PAGE}, samples: {HISTORY_PAGE})" for s in starts)
     return f"""query HistoryPages($entity: String!, $project: String!, $name: String!) {{
   project(name: $project, entityName: $entity) {{ run(name: $name) {{ {" ".join(pages)} }} }}
+}}"""
+
+
+def values_document(number: int) -> str:
+    """The rows of ``number`` runs that hold certain keys, each run under its own name: ``r0``, named by ``$r0``."""
+    names = "".join(f", $r{n}: String!" for n in range(number))
+    runs = " ".join(f"r{n}: run(name: $r{n}) {{ sampledHistory(specs: $specs) }}" for n in range(number))
+    return f"""query RunValues($entity: String!, $project: String!, $specs: [JSONString!]!{names}) {{
+  project(name: $project, entityName: $entity) {{ {runs} }}
 }}"""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sweepkit.errors import SweepkitError, UsageError
 from sweepkit.sweeps.best import Best, at, best, best_in, nothing, winner
-from sweepkit.sweeps.spec import Metric
+from sweepkit.sweeps.metric import Metric
 from sweepkit.sweeps.wandb_api import Run, SweepRef, WandbApi
 
 ACCURACY = {"name": "acc", "goal": "maximize"}
