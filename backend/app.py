@@ -21,11 +21,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
-from . import access, answers, artifact_files, clock, filestream, limits, login, scheduler, serve_graphql, transfer
+from . import access, answers, artifact_files, filestream, limits, login, serve_graphql, silence, transfer
 from .admin import routes as admin
 from .graphql import schema
 from .permissions import Denied
-from .storage import runs
+from .storage import agents, runs, trials
 from .storage.blobs import Blobs
 from .storage.database import Database
 from .storage.opening import StoreError, is_damage, told
@@ -101,25 +101,32 @@ class _Pages:
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-    watch = asyncio.create_task(_watch_silence(app.state.database))
+    database = app.state.database
+    watches = (
+        asyncio.create_task(silence.listening.watch(lambda: database.submit(agents.forget_future))),
+        asyncio.create_task(_watch_silence(database)),
+    )
     yield
-    watch.cancel()
+    for watch in watches:
+        watch.cancel()
     await run_in_threadpool(app.state.database.close)
 
 
 async def _watch_silence(database: Database) -> None:
     """Mark runs as crashed that stopped reporting; those whose agents saw them end, as soon as an agent would be lost.
 
-    The first look is late: nobody could report while nobody listened.
+    And give up the trials of lost agents that were tried often enough.
     """
     patience = float(os.environ.get(CRASH_VARIABLE) or CRASH_SECONDS)
-    shorter = min(patience, scheduler.lost_after())
-    await asyncio.sleep(patience)
+    before, lost = silence.listening.before, silence.lost_after()
+
+    def look(conn: sqlite3.Connection) -> None:
+        runs.mark_silent(conn, before(patience), before(min(patience, lost)))
+        trials.give_up(conn, before(lost))
+
     while True:
         try:
-            await asyncio.wrap_future(
-                database.submit(lambda conn: runs.mark_silent(conn, clock.ago(patience), clock.ago(shorter)))
-            )
+            await asyncio.wrap_future(database.submit(look))
         except StoreError as error:
             _log.warning("silent runs could not be marked: %s", error)
         await asyncio.sleep(min(patience / 4, 15))

@@ -1,8 +1,8 @@
 """W&B's file stream: a running run posts its history, summary, events and console as lines with offsets.
 
 An answer means that the lines are on disk. Whatever is wrong with a request is answered with 400 (403 for another
-user's run, 404 where the run is gone): W&B's client repeats requests that get a 5xx, and would repeat a bad one for
-hours.
+user's run, 404 where the run is gone, 410 where another copy of the trial has its lease): W&B's client repeats requests
+that get a 5xx, and would repeat a bad one for hours.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from . import clock, limits, permissions, shared_stream
+from . import clock, fencing, limits, permissions, shared_stream
 from .storage import history, repeats, runs
 from .storage.plain_json import storable, strict_json
 
@@ -62,6 +62,8 @@ async def post(request: Request) -> JSONResponse:
         )
     except (BadStream, history.BadLine) as error:
         return JSONResponse({"error": str(error)}, status_code=400)
+    except fencing.Fenced as error:
+        return JSONResponse({"error": str(error)}, status_code=410)
     if stopped is None:
         return JSONResponse({"error": "there is no such run"}, status_code=404)
     return JSONResponse({"limits": {}, "stopped": stopped})
@@ -71,7 +73,8 @@ def _keep(conn: sqlite3.Connection, request: Request, update: Update) -> bool | 
     path = request.path_params
     permissions.check(conn, request.state.user, path["entity"])
     writer = shared_stream.writer(request)
-    return apply(conn, path["entity"], path["project"], path["run"], update, writer)
+    lease = fencing.lease_of(request)
+    return apply(conn, path["entity"], path["project"], path["run"], update, writer, lease)
 
 
 def parse(body: bytes) -> Update:
@@ -103,15 +106,25 @@ def _loads(body: bytes) -> Any:
 
 
 def apply(
-    conn: sqlite3.Connection, entity: str, project: str, name: str, update: Update, writer: str | None = None
+    conn: sqlite3.Connection,
+    entity: str,
+    project: str,
+    name: str,
+    update: Update,
+    writer: str | None = None,
+    lease: int | None = None,
 ) -> bool | None:
     """Keep what was sent; whether the run is asked to stop, or None when there is no such run.
 
-    ``writer`` is the one of several that sends it, where a run has several.
+    ``writer`` is the one of several that sends it, where a run has several; ``lease`` the number of the trial's lease
+    that the client says it works under. Raises Fenced.
     """
     run = runs.by_path(conn, entity, project, name)
     if run is None:
         return None
+    fencing.check(conn, run, lease)
+    if update.history and writer is None:
+        update = replace(update, history=fencing.received(conn, run, update.history, lease))
     streamed = _streamed(conn, run, update) if writer is None else shared_stream.add(conn, run, writer, update)
     columns: dict[str, Any] = {"heartbeat_at": clock.now(), **streamed}
     # A run that reports is alive, also one that was taken for crashed or was to be preempted.

@@ -8,7 +8,6 @@ does. The Python agent (``wandb.agent(function=...)``) looks at the first comman
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import threading
 from collections.abc import Collection
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from . import clock
+from . import clock, silence
 from .search import RunSuggestion, SettingsError
 from .storage import agents, runs, sweeps, trials
 from .storage.database import Database
@@ -31,11 +30,6 @@ _log = logging.getLogger(__name__)
 
 class Gone(LookupError):
     """The agent is unknown, or its sweep was deleted."""
-
-
-def lost_after() -> float:
-    """Seconds without a heartbeat after which an agent, or a run, is taken for dead."""
-    return float(os.environ.get("SWEEPKIT_AGENT_LOST_AFTER", "60"))
 
 
 @dataclass(frozen=True)
@@ -54,9 +48,9 @@ class Scheduler:
         self._database = database
         self._studies = studies
 
-    def heartbeat(self, agent_id: int, alive: Collection[str]) -> list[Command]:
-        """Commands for an agent whose runs ``alive`` are alive. Raises Gone."""
-        noted = self._database.write(lambda conn: _note(conn, agent_id, alive))
+    def heartbeat(self, agent_id: int, alive: Collection[str], ended: Collection[str] = ()) -> list[Command]:
+        """Commands for an agent whose runs ``alive`` are alive, and which saw the runs ``ended`` end. Raises Gone."""
+        noted = self._database.write(lambda conn: _note(conn, agent_id, alive, ended))
         try:
             study = self._studies.of(noted.sweep)
         except SettingsError as error:  # cannot happen to a sweep that was made by this version
@@ -133,9 +127,11 @@ class Scheduler:
 
     def _command(self, run: sqlite3.Row, study: Study) -> Command:
         """What makes W&B's agent start a run, or go on with one that has begun."""
-        args = trials.wrapped(trials.configuration(self._database.read(), run["id"]))
+        conn = self._database.read()
+        args = trials.wrapped(trials.configuration(conn, run["id"]))
         kind = "resume" if run["history_lines"] else "run"
-        return {"type": kind, "run_id": run["name"], "args": args, "program": study.settings.program}
+        lease = trials.lease(conn, run["id"])  # no word of W&B's protocol: its agent does not look at it
+        return {"type": kind, "run_id": run["name"], "args": args, "program": study.settings.program, "lease": lease}
 
 
 _STUDIES: WeakKeyDictionary[Database, Studies] = WeakKeyDictionary()
@@ -148,7 +144,7 @@ def of(database: Database) -> Scheduler:
         return Scheduler(database, _STUDIES.setdefault(database, Studies()))
 
 
-def _note(conn: sqlite3.Connection, agent_id: int, alive: Collection[str]) -> _Noted:
+def _note(conn: sqlite3.Connection, agent_id: int, alive: Collection[str], ended: Collection[str]) -> _Noted:
     """Write down that the agent lives and what it works on."""
     agent = agents.by_id(conn, agent_id)
     sweep = sweeps.by_id(conn, agent["sweep_id"]) if agent else None
@@ -159,35 +155,49 @@ def _note(conn: sqlite3.Connection, agent_id: int, alive: Collection[str]) -> _N
     if sweep["state"] == "PENDING":
         sweep = sweeps.update(conn, sweep["id"], state="RUNNING")
     stop = _note_alive(conn, sweep, agent_id, alive)
-    return _Noted(sweep, stop, _note_gone(conn, agent_id, alive))
+    return _Noted(sweep, stop, _note_gone(conn, agent_id, alive, ended))
 
 
 def _note_alive(conn: sqlite3.Connection, sweep: sqlite3.Row, agent_id: int, alive: Collection[str]) -> list[str]:
     """The runs among ``alive`` that the agent must stop: cancelled ones, and those that went to another agent."""
     stop = []
     for trial in trials.listed(conn, sweep["id"], alive) if alive else []:
-        if trial["holder"] is None and trial["state"] not in runs.ENDED:
-            trials.hold(conn, trial["run_id"], agent_id)
-        if sweep["state"] == "CANCELED" or trial["holder"] not in (None, agent_id):
+        # The other may have ended it already: whoever it was handed to last has it, or had it.
+        others = trial["agent_id"] not in (None, agent_id) or trial["holder"] not in (None, agent_id)
+        if sweep["state"] == "CANCELED" or others:
             stop.append(trial["name"])
+        elif trial["holder"] is None and trial["state"] not in runs.ENDED:
+            trials.hold(conn, trial["run_id"], agent_id)
     return stop
 
 
-def _note_gone(conn: sqlite3.Connection, agent_id: int, alive: Collection[str]) -> sqlite3.Row | None:
-    """Release what the agent held and no longer has; returns what it was given a moment ago and never got."""
+def _note_gone(
+    conn: sqlite3.Connection, agent_id: int, alive: Collection[str], ended: Collection[str]
+) -> sqlite3.Row | None:
+    """Release what the agent held and no longer has; returns what it was given a moment ago and never got.
+
+    A trial that has not begun, of which the agent does not say that it ended, is most likely one that the agent was
+    never told of: this process, or the network, failed after it was handed out. It waits for an agent again. (W&B's
+    agent says nothing of trials that ended. One that ends before wandb.init is so tried again.)
+    """
     again = None
     for trial in trials.held(conn, agent_id):
         if trial["name"] in alive:
             continue
-        if trial["state"] == "pending" and trial["handed_at"] > clock.ago(_REDELIVERY):
+        unheard_of = trial["state"] == "pending" and trial["name"] not in ended
+        if unheard_of and trial["handed_at"] > clock.ago(_REDELIVERY):
             again = runs.by_id(conn, trial["run_id"])
+        elif unheard_of and trial["attempts"] < sweeps.ATTEMPTS:
+            trials.put_back(conn, trial)
         else:
             trials.release(conn, trial)
     return again
 
 
 def _take(conn: sqlite3.Connection, sweep_id: int, agent_id: int) -> sqlite3.Row | None:
-    return trials.take_waiting(conn, sweep_id, agent_id, clock.ago(lost_after()))
+    lost = silence.lost_before()
+    trials.give_up(conn, lost)
+    return trials.take_waiting(conn, sweep_id, agent_id, lost)
 
 
 def _close(conn: sqlite3.Connection, sweep_id: int, agent_id: int) -> bool:

@@ -21,7 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from . import limits, shared_stream
+from . import fencing, limits, shared_stream
 from .graphql import schema
 from .graphql.context import Context
 from .graphql.errors import ClientError
@@ -40,7 +40,10 @@ async def post(request: Request) -> Response:
     state = request.app.state
     base_url = f"{request.url.scheme}://{request.headers['host']}"
     shared = shared_stream.is_shared(request)
-    context = Context(state.database, state.blobs, request.state.user, base_url, state.signer, shared=shared)
+    lease = fencing.lease_of(request)
+    context = Context(
+        state.database, state.blobs, request.state.user, base_url, state.signer, shared=shared, lease=lease
+    )
     return await run_in_threadpool(answer, query, variables, operation, context)
 
 

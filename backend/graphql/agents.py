@@ -10,7 +10,7 @@ from ariadne import MutationType, ObjectType
 from ariadne.types import SchemaBindable
 from graphql import GraphQLResolveInfo
 
-from .. import clock, scheduler
+from .. import scheduler, silence
 from ..storage import agents, plain_json, projects, sweeps
 from .errors import ClientError
 from .ids import decode, encode
@@ -38,7 +38,7 @@ def resolve_id(obj: sqlite3.Row, info: GraphQLResolveInfo) -> str:
 
 @agent.field("state")
 def resolve_state(obj: sqlite3.Row, info: GraphQLResolveInfo) -> str:
-    return agents.state(obj, clock.ago(scheduler.lost_after()))
+    return agents.state(obj, silence.lost_before())
 
 
 @agent.field("totalRuns")
@@ -86,8 +86,10 @@ def resolve_create(obj: Any, info: GraphQLResolveInfo, input: dict[str, Any]) ->
 @mutation.field("agentHeartbeat")
 def resolve_heartbeat(obj: Any, info: GraphQLResolveInfo, input: dict[str, Any]) -> dict[str, Any]:  # noqa: A002
     pk = decode(input["id"], "Agent")
+    states = _states(input.get("runState"))
+    alive, ended = (frozenset(name for name, lives in states.items() if lives is given) for given in (True, False))
     try:
-        commands = scheduler.of(info.context.database).heartbeat(pk, _alive(input.get("runState")))
+        commands = scheduler.of(info.context.database).heartbeat(pk, alive, ended)
     except scheduler.Gone as error:
         raise ClientError("the sweep or the agent does not exist; it may have been deleted", 404) from error
     return {
@@ -97,10 +99,10 @@ def resolve_heartbeat(obj: Any, info: GraphQLResolveInfo, input: dict[str, Any])
     }
 
 
-def _alive(run_state: str | None) -> frozenset[str]:
-    """The run ids that the agent says are alive."""
+def _states(run_state: str | None) -> dict[str, bool]:
+    """What the agent says of its runs: alive, or ended. W&B's agents name only those that are alive."""
     try:
         states = plain_json.loads(run_state or "{}") or {}
-        return frozenset(str(name) for name, alive in states.items() if alive)
+        return {str(name): bool(alive) for name, alive in states.items()}
     except (ValueError, AttributeError) as error:
         raise ClientError(f"runState must be a JSON object, not {str(run_state)[:200]!r}") from error

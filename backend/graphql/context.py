@@ -19,7 +19,7 @@ class Context:
     """One request's surroundings.
 
     ``base_url`` is the address that the client used, for the URLs that it is given. ``shared`` is whether the client
-    is one of several that write to its run at once.
+    is one of several that write to its run at once; ``lease`` is the lease of a trial that it says it works under.
     """
 
     database: Database
@@ -29,6 +29,7 @@ class Context:
     signer: Signer
     memo: dict[Hashable, Any] = field(default_factory=dict)  # what several resolvers of this request need
     shared: bool = False
+    lease: int | None = None
 
     @property
     def rows(self) -> sqlite3.Connection:

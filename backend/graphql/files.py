@@ -12,6 +12,7 @@ from ariadne import MutationType, ObjectType
 from ariadne.types import SchemaBindable
 from graphql import GraphQLResolveInfo
 
+from .. import fencing
 from ..storage import files, projects, runs
 from ..storage.names import BadName, checked_file
 from ..transfer import path_of
@@ -59,6 +60,10 @@ def resolve_create_run_files(_: Any, info: GraphQLResolveInfo, input: dict[str, 
     """An address to upload each file to; the file is the run's once it was put there."""
     context = info.context
     row = _run(context, input)
+    try:
+        fencing.check(context.rows, row, context.lease)
+    except fencing.Fenced as error:
+        raise ClientError(str(error), 410) from error
     where = _where(context, row)
     nodes = [_named(context, row, where, _checked(name)) for name in input["files"][:MOST_NAMES]]
     return {"runID": row["name"], "uploadHeaders": [], "files": nodes}

@@ -9,6 +9,7 @@ from typing import Any
 from ariadne import MutationType
 from graphql import GraphQLResolveInfo
 
+from .. import fencing
 from ..storage import artifacts, history, projects, runs
 from ..storage.plain_json import strict_json
 from .errors import ClientError
@@ -34,22 +35,32 @@ _SETTABLE = {"pending": {"running", "failed", "crashed", "preempted"}, "failed":
 @mutation.field("upsertBucket")
 def resolve_upsert_bucket(_: Any, info: GraphQLResolveInfo, input: dict[str, Any]) -> dict[str, Any]:
     """Make a run, start it (again), or change it; the project is made when it is not there."""
-    user = info.context.user.name
-    row, inserted = info.context.database.write(lambda conn: upsert(conn, user, input, info.context.shared))
+    context = info.context
+
+    def change(conn: sqlite3.Connection) -> tuple[dict[str, Any], bool]:
+        row, inserted = upsert(conn, context.user.name, input, context.shared, context.lease)
+        return fencing.told(conn, row), inserted
+
+    try:
+        row, inserted = context.database.write(change)
+    except fencing.Fenced as error:
+        raise ClientError(str(error), 410) from error
     return {"bucket": row, "inserted": inserted}
 
 
 def upsert(
-    conn: sqlite3.Connection, user: str, given: dict[str, Any], shared: bool = False
+    conn: sqlite3.Connection, user: str, given: dict[str, Any], shared: bool = False, lease: int | None = None
 ) -> tuple[sqlite3.Row, bool]:
     """The run as it is afterwards, and whether it is new.
 
     The client names the run (``name``) when it starts or changes its own; ``Api`` changes others by ``id``. A client
-    that shares its run with others (``shared``) adds to what they say, and never begins it anew.
+    that shares its run with others (``shared``) adds to what they say, and never begins it anew. One that works under
+    an old ``lease`` of its trial changes nothing: raises Fenced.
     """
     row = _named(conn, user, given)
     if row is None:
         return _insert(conn, user, given), True
+    fencing.check(conn, row, lease)
     was_waiting = row["state"] == "pending"
     began_anew = False
     if given.get("name"):

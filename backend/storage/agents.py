@@ -36,6 +36,13 @@ def beat(conn: sqlite3.Connection, pk: int) -> None:
     conn.execute("UPDATE agents SET heartbeat_at = ? WHERE id = ?", (clock.now(), pk))
 
 
+def forget_future(conn: sqlite3.Connection) -> None:
+    """The clock was set back: whoever was heard of at a time that has not come yet was heard of now."""
+    now = clock.now()
+    for table in ("agents", "runs"):
+        conn.execute(f"UPDATE {table} SET heartbeat_at = ? WHERE heartbeat_at > ?", (now, now))
+
+
 def dismiss(conn: sqlite3.Connection, pk: int) -> None:
     """The agent is told to exit."""
     conn.execute("UPDATE agents SET dismissed = 1 WHERE id = ?", (pk,))

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
-from .. import clock
+from .. import clock, silence
 from . import runs as run_rows
 from . import short_ids
 
@@ -16,9 +16,14 @@ OPEN = frozenset({"PENDING", "RUNNING"})  # new runs are handed out
 _COLUMNS = {"display_name", "description", "state", "config", "method", "run_cap"}
 _COLUMNS |= {"exhausted", "controller", "scheduler", "heartbeat_at"}
 ATTEMPTS = 3  # a configuration whose agents die every time is given up
-# Not over: it runs, waits for an agent, was preempted and will go on, or its agent died and another may take it.
-_UNFINISHED = f"""(runs.state IN ('pending', 'running', 'preempting', 'preempted')
-    OR (runs.state = 'crashed' AND trials.holder IS NOT NULL AND trials.attempts < {ATTEMPTS}))"""
+PREEMPTIONS = 20  # a preempted run goes on as often as this
+# Not over: it runs, or it was not asked to stop and waits for an agent, was preempted and will go on, or its agent died
+# and another may take it. A failure whose agent has not said that it saw it is waited for only so long: W&B's agent
+# leaves after its last trial without a word.
+_UNFINISHED = f"""(runs.state IN ('running', 'preempting') OR (runs.stop_requested = 0 AND (
+    runs.state = 'pending' OR (runs.state = 'preempted' AND coalesce(trials.attempts, 0) < {PREEMPTIONS})
+    OR (trials.holder IS NOT NULL AND trials.attempts < {ATTEMPTS} AND (
+        runs.state = 'crashed' OR (runs.state = 'failed' AND agents.heartbeat_at > :patience))))))"""
 
 
 def find(conn: sqlite3.Connection, project_id: int, name: str) -> sqlite3.Row | None:
@@ -65,9 +70,10 @@ def run_count(conn: sqlite3.Connection, sweep_id: int) -> int:
 
 def unfinished(conn: sqlite3.Connection, sweep_id: int) -> int:
     """How many of the sweep's runs are not over."""
-    joined = "runs LEFT JOIN trials ON trials.run_id = runs.id"
-    query = f"SELECT count(*) FROM {joined} WHERE runs.sweep_id = ? AND {_UNFINISHED}"
-    return int(conn.execute(query, (sweep_id,)).fetchone()[0])
+    joined = "runs LEFT JOIN trials ON trials.run_id = runs.id LEFT JOIN agents ON agents.id = trials.holder"
+    query = f"SELECT count(*) FROM {joined} WHERE runs.sweep_id = :sweep AND {_UNFINISHED}"
+    patience = clock.ago(3 * silence.lost_after())
+    return int(conn.execute(query, {"sweep": sweep_id, "patience": patience}).fetchone()[0])
 
 
 def is_used_up(conn: sqlite3.Connection, sweep: sqlite3.Row) -> bool:

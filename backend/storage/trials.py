@@ -15,22 +15,26 @@ from ...space import canonical
 from .. import clock
 from . import runs, short_ids, sweeps
 
-_PREEMPTIONS = 20  # a preempted run goes on as often as this
 _JOINED = "SELECT runs.*, trials.* FROM trials JOIN runs ON runs.id = trials.run_id"
+_HELD = f"{_JOINED} LEFT JOIN agents ON agents.id = trials.holder"
 
-# Waiting for an agent: enqueued by a controller, preempted, or held by an agent that was not heard of while the run
-# was not heard of either. A run that was asked to stop waits for nobody.
+# Its agent was not heard of, and nor was the run, or it ended badly when nobody looked: an agent that dies takes its
+# trials with it, and a program may well call that a failure.
+_LOST = """(agents.heartbeat_at < :lost AND (
+    runs.state IN ('pending', 'crashed', 'failed')
+    OR (runs.state IN ('running', 'preempting') AND runs.heartbeat_at < :lost)))"""
+
+# Waiting for an agent: enqueued by a controller, put back, preempted, or lost. A run that was asked to stop waits for
+# nobody.
 _WAITING = f"""
-    {_JOINED} LEFT JOIN agents ON agents.id = trials.holder
-    WHERE trials.sweep_id = :sweep AND runs.stop_requested = 0 AND (
+    {_HELD} WHERE trials.sweep_id = :sweep AND runs.stop_requested = 0 AND (
         (trials.holder IS NULL AND runs.state = 'pending')
         OR ((trials.holder IS NULL OR agents.heartbeat_at < :lost)
-            AND runs.state = 'preempted' AND trials.attempts < {_PREEMPTIONS})
-        OR (agents.heartbeat_at < :lost AND trials.attempts < {sweeps.ATTEMPTS} AND (
-            runs.state IN ('pending', 'crashed')
-            OR (runs.state IN ('running', 'preempting') AND runs.heartbeat_at < :lost))))
+            AND runs.state = 'preempted' AND trials.attempts < {sweeps.PREEMPTIONS})
+        OR ({_LOST} AND trials.attempts < {sweeps.ATTEMPTS}))
     ORDER BY runs.id LIMIT 1
 """
+_GIVEN_UP = f"{_HELD} WHERE trials.holder IS NOT NULL AND trials.attempts >= {sweeps.ATTEMPTS} AND {_LOST}"
 
 
 class Taken(Exception):
@@ -90,6 +94,11 @@ def configuration(conn: sqlite3.Connection, run_id: int) -> dict[str, Any]:
     return dict(json.loads(row["configuration"]))
 
 
+def lease(conn: sqlite3.Connection, run_id: int) -> int:
+    """The number of the trial's newest lease: how often it was handed out."""
+    return int(conn.execute("SELECT attempts FROM trials WHERE run_id = ?", (run_id,)).fetchone()[0])
+
+
 def held(conn: sqlite3.Connection, agent_id: int) -> list[sqlite3.Row]:
     """The trials that an agent holds, each with its run's columns."""
     return conn.execute(f"{_JOINED} WHERE trials.holder = ?", (agent_id,)).fetchall()
@@ -111,9 +120,30 @@ def hold(conn: sqlite3.Connection, run_id: int, agent_id: int) -> None:
 
 def release(conn: sqlite3.Connection, trial: sqlite3.Row) -> None:
     """The agent's process for this trial is gone. A run that it never started has failed."""
-    conn.execute("UPDATE trials SET holder = NULL WHERE run_id = ?", (trial["run_id"],))
+    put_back(conn, trial)
     if trial["state"] == "pending":
-        runs.update(conn, trial["run_id"], state="failed")
+        _fail(conn, trial, "its process ended before it called wandb.init")
+
+
+def put_back(conn: sqlite3.Connection, trial: sqlite3.Row) -> None:
+    """Nobody has the trial now; one that has not begun waits for the next agent."""
+    conn.execute("UPDATE trials SET holder = NULL WHERE run_id = ?", (trial["run_id"],))
+
+
+def give_up(conn: sqlite3.Connection, lost_before: str) -> int:
+    """Fail the lost trials that were handed out often enough, with the reason in their notes. How many.
+
+    Agents not heard of since ``lost_before`` are lost.
+    """
+    lost = conn.execute(_GIVEN_UP, {"lost": lost_before}).fetchall()
+    for trial in lost:
+        put_back(conn, trial)
+        _fail(conn, trial, f"given up: each of the {trial['attempts']} agents that had it was lost while it ran")
+    return len(lost)
+
+
+def _fail(conn: sqlite3.Connection, trial: sqlite3.Row, reason: str) -> None:
+    runs.update(conn, trial["run_id"], state="failed", notes=trial["notes"] or reason)
 
 
 def stop_early(conn: sqlite3.Connection, run_id: int, band: int, value: float, threshold: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -21,6 +22,8 @@ from .devices import Slot
 from .launching import FRESH, Launcher, Order, Process
 
 _MARK = "SWEEPKIT_TRIAL"  # an environment variable by which even a process that lost all its ancestors is known
+
+_HEADERS = "WANDB__EXTRA_HTTP_HEADERS"  # the client's setting x_extra_http_headers: JSON, sent with every request
 
 
 @dataclass
@@ -102,7 +105,7 @@ def start(
     log, parameters, json_file = (base.with_name(base.name + suffix) for suffix in (".log", ".yaml", ".json"))
     mark = uuid.uuid4().hex
     environment = _environment(ref, run_id, slot, backend, home)
-    environment |= {"WANDB_SWEEP_PARAM_PATH": str(parameters), _MARK: mark}
+    environment |= {"WANDB_SWEEP_PARAM_PATH": str(parameters), _MARK: mark, **_lease(command, environment)}
     rendered = render(config, command["args"], environment, json_file)
     _write_parameters(parameters, command["args"])
     if rendered.json_text is not None:
@@ -125,6 +128,17 @@ def _environment(ref: SweepRef, run_id: str, slot: Slot, backend: Backend, home:
     merged = {**os.environ, **slot.environment, **backend.environment(), **own}
     merged.pop("WANDB_SERVICE", None)  # a trial has a wandb process of its own
     return merged
+
+
+def _lease(command: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
+    """Lets the trial's wandb client say its lease with every request, where the backend counts leases.
+
+    Should this host sleep, and its trial go to another meanwhile, the backend so keeps the two apart.
+    """
+    if "lease" not in command:
+        return {}
+    given = json.loads(environment.get(_HEADERS) or "{}")
+    return {_HEADERS: json.dumps({**given, "X-Sweepkit-Lease": str(command["lease"])})}
 
 
 def _file_name(text: str) -> str:

@@ -36,8 +36,8 @@ class Sweep:
     def agent(self) -> int:
         return int(self.database.write(lambda conn: agents.create(conn, self.pk, "host"))["id"])
 
-    def beat(self, agent: int, *alive: str) -> list[dict[str, Any]]:
-        return self.scheduler.heartbeat(agent, alive)
+    def beat(self, agent: int, *alive: str, ended: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+        return self.scheduler.heartbeat(agent, alive, ended)
 
     def take(self, agent: int) -> str:
         (command,) = self.beat(agent)
@@ -106,6 +106,7 @@ def test_a_grid_is_handed_out_in_order_and_finishes(make: Make) -> None:
             "run_id": command["run_id"],
             "args": {"a": {"value": n}},
             "program": "train.py",
+            "lease": 1,
         }
         assert len(command["run_id"]) == 8
         run = sweep.run(command["run_id"])
@@ -154,22 +155,39 @@ def test_an_idle_agent_waits_while_another_still_runs(make: Make) -> None:
 def test_an_answer_that_was_lost_is_given_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = make(GRID)
     agent = sweep.agent()
-    assert sweep.beat(agent) == sweep.beat(agent)
+    (first,) = sweep.beat(agent)
+    assert sweep.beat(agent) == [first]
     monkeypatch.setattr(scheduler, "_REDELIVERY", 0.0)
+    for lease in (2, 3):  # later, it may also be that the program ended before it began: that is tried again
+        assert sweep.beat(agent) == [{**first, "lease": lease}]
     (command,) = sweep.beat(agent)
-    assert command["args"] == {"a": {"value": 2}}
+    assert command["args"] == {"a": {"value": 2}} and sweep.run(first["run_id"])["state"] == "failed"
 
 
-def test_a_process_that_never_started_its_run_has_failed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_was_put_back_goes_to_whoever_asks_first(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "_REDELIVERY", 0.0)
+    sweep = make({**GRID, "run_cap": 1})
+    deaf, other = sweep.agent(), sweep.agent()
+    name = sweep.take(deaf)
+    sweep.change(state="PAUSED")
+    assert sweep.beat(deaf) == []
+    sweep.change(state="RUNNING")
+    assert sweep.take(other) == name and sweep.state == "RUNNING"
+
+
+def test_a_process_that_never_started_its_run_has_failed(make: Make) -> None:
     sweep = make(GRID)
     agent = sweep.agent()
     name = sweep.take(agent)
-    sweep.take(agent)
-    assert sweep.run(name)["state"] == "failed"
+    (command,) = sweep.beat(agent, ended=(name,))
+    assert command["args"] == {"a": {"value": 2}}
+    assert (sweep.run(name)["state"], sweep.run(name)["notes"]) == (
+        "failed",
+        "its process ended before it called wandb.init",
+    )
 
 
-@pytest.mark.parametrize("state", ["pending", "running", "crashed"])
+@pytest.mark.parametrize("state", ["pending", "running", "crashed", "failed"])
 def test_a_dead_agents_trial_goes_to_another(make: Make, state: str) -> None:
     sweep = make(GRID)
     dead, heir = sweep.agent(), sweep.agent()
@@ -184,6 +202,9 @@ def test_a_dead_agents_trial_goes_to_another(make: Make, state: str) -> None:
     assert sweep.beat(heir, name) == []
     assert sweep.beat(dead, name) == [{"type": "stop", "run_id": name}]  # it was not dead after all
     assert sweep.run(name)["agent_id"] == heir
+    sweep.end(name)
+    sweep.beat(heir, ended=(name,))
+    assert sweep.beat(dead, name) == [{"type": "stop", "run_id": name}]  # nor is it needed any more
 
 
 def test_a_living_run_of_a_silent_agent_is_left_alone(make: Make) -> None:
@@ -204,6 +225,38 @@ def test_a_configuration_that_kills_every_agent_is_given_up(make: Make) -> None:
         sweep.set("agents", "heartbeat_at", LONG_AGO, id=agent)
     assert sweep.beat(sweep.agent()) == [{"type": "exit"}]
     assert sweep.state == "FINISHED"
+    assert sweep.run(name)["state"] == "failed"
+    assert sweep.run(name)["notes"] == "given up: each of the 3 agents that had it was lost while it ran"
+
+
+def test_a_failure_that_nobody_saw_is_waited_for_only_so_long(make: Make) -> None:
+    """Agents die and take their trials with them; but W&B's agent also leaves after its last trial without a word."""
+    sweep = make({**GRID, "run_cap": 1})
+    agent = sweep.agent()
+    sweep.end(sweep.take(agent), "failed")
+    assert sweep.state == "RUNNING"
+    sweep.set("agents", "heartbeat_at", clock.ago(170), id=agent)
+    assert sweep.state == "RUNNING"
+    sweep.set("agents", "heartbeat_at", clock.ago(190), id=agent)
+    assert sweep.state == "FINISHED"
+
+
+def test_a_failure_that_its_agent_saw_is_final(make: Make) -> None:
+    sweep = make({**GRID, "run_cap": 1})
+    agent = sweep.agent()
+    name = sweep.take(agent)
+    sweep.end(name, "failed")
+    assert sweep.beat(agent, ended=(name,)) == [{"type": "exit"}]
+    assert sweep.state == "FINISHED" and sweep.run(name)["notes"] is None
+
+
+def test_a_preempted_run_that_was_to_stop_holds_no_sweep_open(make: Make) -> None:
+    sweep = make({**GRID, "run_cap": 1})
+    agent = sweep.agent()
+    name = sweep.take(agent)
+    sweep.set("runs", "stop_requested", 1, name=name)
+    sweep.log(name, 1.0, state="preempted")
+    assert sweep.beat(agent) == [{"type": "exit"}]
 
 
 def test_a_preempted_run_goes_on_first(make: Make) -> None:
