@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,7 @@ class Worker(threading.Thread):
         self._api = WandbApi(crew.backend, patience=1.0)
         self._over = False
         self._pause = HEARTBEAT
+        self._untold: dict[str, bool] = {}  # trials that ended, until a heartbeat that says so was answered
 
     def run(self) -> None:
         try:
@@ -139,7 +141,7 @@ class Worker(threading.Thread):
         while True:
             asking = self.trial is None and not self._over and self.crew.take()
             if self.trial is None and not asking:
-                return
+                return self._leave(agent)
             for command in self._heartbeat(agent):
                 self._obey(command)
             if asking and self.trial is None:
@@ -147,6 +149,7 @@ class Worker(threading.Thread):
             self._wait()
             if self.trial is not None and (code := self.trial.poll()) is not None:
                 ended = self._judge(self.trial, code)
+                self._untold[self.trial.run_id] = False
                 self.trial = None
                 self.crew.conclude(ended)
 
@@ -154,7 +157,8 @@ class Worker(threading.Thread):
         """W&B's commands, or none when the backend is away. Raises Unreachable when an idle slot has waited enough."""
         running = {self.trial.run_id: True} if self.trial else {}
         try:
-            commands = self._api.heartbeat(agent, running)
+            commands = self._api.heartbeat(agent, {**self._untold, **running})
+            self._untold.clear()
         except NotFound:
             self._over = True
             self.crew.view.say("the sweep was deleted; running trials finish, and no more are started")
@@ -167,6 +171,12 @@ class Worker(threading.Thread):
         self.crew.reached()
         self._pause = HEARTBEAT
         return commands
+
+    def _leave(self, agent: str) -> None:
+        """Say that the last trial ended, so that nobody waits for it. Who says that something runs gets no new one."""
+        if self._untold:
+            with suppress(SweepkitError):
+                self._api.heartbeat(agent, {**self._untold, "leaving": True})
 
     def _obey(self, command: Mapping[str, Any]) -> None:
         kind = command.get("type")
