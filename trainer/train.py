@@ -18,7 +18,8 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from ..errors import SweepkitError, Unreachable, UsageError
-from . import checkpoint, config, naming, tasks
+from . import checkpoint, compute, config, naming, tasks
+from .compute import Computing
 from .config import Hyperparameters
 from .model import SmallCNN, make_optimizer
 from .preemption import Preemption
@@ -57,7 +58,7 @@ class Trial:
     data: tasks.Data
     model: SmallCNN
     optimizer: torch.optim.Optimizer
-    device: torch.device
+    computing: Computing
     folder: Path
     progress: Progress = field(default_factory=Progress)
 
@@ -133,22 +134,23 @@ def prepare(run: wandb.Run, arguments: Mapping[str, Any]) -> Trial:
     hyper = config.read(given)
     task = tasks.find(hyper.task)
     hyper = replace(hyper, data_fraction=tasks.fraction_of(task, hyper.data_fraction))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    hyper = replace(hyper, precision=compute.resolve(hyper.precision, device))
     naming.name_run(run, arguments)
     run.config.update(config.missing(given, hyper))
     for metric in METRICS:  # charts over epochs; no summary= here, it would turn the plain summary values into dicts
         run.define_metric(metric, step_metric="epoch")
-    run.summary.update({"task": task.name, "trainer": "sweepkit"})
+    run.summary.update({"task": task.name, "trainer": "sweepkit", "precision": hyper.precision})
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = tasks.load(task, tasks.data_root(hyper.data_root), hyper.data_fraction or 1.0, hyper.seed)
-    torch.manual_seed(hyper.seed)
+    computing = compute.plan(hyper.precision, device, data.train_x.shape[1:], hyper.hidden_layer_width)
     mean, std = channel_statistics(data.train_x)
-    model = SmallCNN(task.in_channels, len(task.classes), hyper.hidden_layer_width, hyper.dropout_p, mean, std).to(
-        device
-    )
+    torch.manual_seed(hyper.seed)
+    model = SmallCNN(task.in_channels, len(task.classes), hyper.hidden_layer_width, hyper.dropout_p, mean, std)
+    model.to(device)
     data = tasks.Data(*(tensor.to(device) for tensor in (data.train_x, data.train_y, data.val_x, data.val_y)))
     optimizer = make_optimizer(model, hyper)
-    return Trial(run, hyper, task, data, model, optimizer, device, checkpoint.folder(run.id))
+    return Trial(run, hyper, task, data, model, optimizer, computing, checkpoint.folder(run.id))
 
 
 def fit(trial: Trial, requests: Preemption) -> int:
@@ -183,7 +185,7 @@ def train_epoch(trial: Trial, requests: Preemption, bar: tqdm[Any]) -> tuple[flo
     for chosen in order.split(size)[progress.batch :]:
         if requests.requested:
             break
-        total += step(trial.model, trial.optimizer, x[chosen], y[chosen]) * len(chosen)
+        total += step(trial.model, trial.optimizer, x[chosen], y[chosen], trial.computing) * len(chosen)
         images += len(chosen)
         progress.batch += 1
         bar.update()
@@ -191,34 +193,41 @@ def train_epoch(trial: Trial, requests: Preemption, bar: tqdm[Any]) -> tuple[flo
     return progress.loss_sum / len(x), images / max(time.perf_counter() - started, 1e-9)
 
 
-def step(model: SmallCNN, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> Tensor:
+def step(model: SmallCNN, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, computing: Computing) -> Tensor:
     """One step on one batch; its loss before the step. A closure, because LBFGS evaluates it several times."""
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = functional.cross_entropy(model(x), y)
-        loss.backward()
-        return loss
+        total = torch.zeros((), device=x.device)
+        with torch.enable_grad():
+            for images, labels in computing.pieces(x, y):  # the gradient of their sum is that of the whole batch
+                with computing.precise():
+                    logits = model(images)
+                loss = functional.cross_entropy(logits.float(), labels, reduction="sum") / len(x)
+                loss.backward()
+                total += loss.detach()
+        return total
 
-    return torch.as_tensor(optimizer.step(closure)).detach()  # type: ignore[arg-type]
+    return compute.take_step(optimizer, closure).detach()
 
 
-@torch.no_grad()
-def evaluate(model: SmallCNN, x: Tensor, y: Tensor, size: int = 500) -> tuple[float, float]:
+@torch.inference_mode()
+def evaluate(model: SmallCNN, x: Tensor, y: Tensor, computing: Computing) -> tuple[float, float]:
     """(mean cross-entropy, accuracy from 0 to 1) over all images."""
     model.eval()
-    loss, right = 0.0, 0
-    for images, labels in zip(x.split(size), y.split(size), strict=True):
-        logits = model(images)
-        loss += functional.cross_entropy(logits, labels, reduction="sum").item()
-        right += int((logits.argmax(1) == labels).sum())
-    return loss / len(x), right / len(x)
+    loss, right = torch.zeros(2, dtype=torch.float64, device=x.device)  # on the device: reading a value waits for it
+    for images, labels in computing.pieces(x, y):
+        with computing.precise():
+            logits = model(images).float()
+        loss += functional.cross_entropy(logits, labels, reduction="sum")
+        right += (logits.argmax(1) == labels).sum()
+    return loss.item() / len(x), right.item() / len(x)
 
 
 def finish_epoch(trial: Trial, train_loss: float, speed: float) -> None:
     """Validate, keep the best, log the epoch's row, write the last checkpoint."""
     progress = trial.progress
-    val_loss, val_acc = evaluate(trial.model, trial.data.val_x, trial.data.val_y)
+    val_loss, val_acc = evaluate(trial.model, trial.data.val_x, trial.data.val_y, trial.computing)
     if not (abs(train_loss) < float("inf") and abs(val_loss) < float("inf")):  # false for NaN too
         raise SweepkitError(
             f"the loss is no longer a number in epoch {progress.epoch} (train {train_loss}, val {val_loss})",
@@ -279,7 +288,7 @@ def save_last(trial: Trial) -> None:
         "model": trial.model.state_dict(),
         "optimizer": trial.optimizer.state_dict(),
         "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if trial.device.type == "cuda" else [],
+        "cuda_rng": torch.cuda.get_rng_state_all() if trial.computing.device.type == "cuda" else [],
     }
     checkpoint.save(trial.folder / LAST, content)
 
@@ -321,8 +330,8 @@ def resume(trial: Trial) -> None:
 
 
 def _check_same(trial: Trial, content: dict[str, Any], best: dict[str, Any] | None) -> None:
-    """More epochs, or data in another folder, are the same training; any other change is not."""
-    free = {"epochs", "data_root"}
+    """More epochs, data in another folder or another host's precision are the same training; other changes are not."""
+    free = {"epochs", "data_root", "precision"}
     for stored in (content, best):
         if stored is None:
             continue
@@ -337,17 +346,26 @@ def _restore(trial: Trial, content: dict[str, Any]) -> None:
     trial.model.load_state_dict(content["model"])
     trial.optimizer.load_state_dict(content["optimizer"])
     torch.set_rng_state(content["rng"])
-    if trial.device.type == "cuda" and content["cuda_rng"]:
+    if trial.computing.device.type == "cuda" and content["cuda_rng"]:
         torch.cuda.set_rng_state_all(content["cuda_rng"])
     trial.progress = progress
 
 
 def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel of (N, C, H, W), shape (C,); 1 for a constant channel."""
-    by_channel = x.transpose(0, 1).flatten(1)
-    mean = torch.stack([channel.double().mean() for channel in by_channel])
-    std = torch.stack([channel.double().std(unbiased=False) for channel in by_channel])
+    moments = [_moments(channel) for channel in x.transpose(0, 1).flatten(1)]
+    mean, std = torch.stack([torch.stack(pair) for pair in moments], dim=1)
     return mean.float(), torch.where(std > 0, std, 1.0).float()
+
+
+def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation in float64; of bytes by counting them, which needs no copy eight times as large."""
+    if values.dtype != torch.uint8:
+        return values.double().mean(), values.double().std(unbiased=False)
+    share = torch.bincount(values, minlength=256).double() / len(values)
+    value = torch.arange(256, dtype=torch.float64)
+    mean = (share * value).sum()
+    return mean, (share * (value - mean) ** 2).sum().sqrt()
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from sweepkit.errors import SweepkitError, UsageError
-from sweepkit.trainer import cases, checkpoint, naming, tasks
+from sweepkit.trainer import cases, checkpoint, compute, naming, tasks
+from sweepkit.trainer.compute import Computing
 from sweepkit.trainer.config import Hyperparameters
 from sweepkit.trainer.model import SmallCNN, make_optimizer, optimizer_class
-from sweepkit.trainer.train import channel_statistics, step
+from sweepkit.trainer.train import channel_statistics, evaluate, step
+from torch.nn import functional
 
 
 @pytest.mark.parametrize(("channels", "side"), [(1, 8), (1, 28), (3, 32), (2, 4)])
@@ -34,8 +36,43 @@ def test_every_optimizer_of_torch_takes_a_step_or_says_why_not() -> None:
             assert name in error.message
             refused.add(name)
             continue
-        assert torch.isfinite(step(model, optimizer, x, y))
+        assert torch.isfinite(step(model, optimizer, x, y, Computing(torch.device("cpu"))))
     assert refused <= {"Muon"}  # takes matrices only
+
+
+# In bfloat16 (8 bits) another pixel may be the largest of a pool: then the gradient goes another way.
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.2)])
+def test_a_batch_in_pieces_has_the_gradient_of_the_whole(precision: str, tolerance: float) -> None:
+    torch.manual_seed(0)
+    x, y = torch.randint(0, 256, (70, 1, 12, 12), dtype=torch.uint8), torch.randint(0, 10, (70,))
+    model = SmallCNN(1, 10, 16, 0.0, torch.tensor([127.5]), torch.tensor([73.9]))
+    expected = functional.cross_entropy(model(x), y)
+    wanted = torch.cat([each.flatten() for each in torch.autograd.grad(expected, list(model.parameters()))])
+    expected = expected.detach()
+    loss = step(model, torch.optim.SGD(model.parameters(), lr=0.0), x, y, Computing(x.device, precision, piece=32))
+    found = torch.cat([each.grad.flatten() for each in model.parameters() if each.grad is not None])
+    assert float(loss) == pytest.approx(float(expected), rel=tolerance)
+    assert float((found - wanted).norm() / wanted.norm()) < tolerance
+    together = evaluate(model, x, y, Computing(x.device))
+    assert evaluate(model, x, y, Computing(x.device, precision, piece=32)) == pytest.approx(together, abs=tolerance)
+
+
+def test_bf16_is_chosen_where_the_hardware_has_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    assert [compute.resolve(asked, cpu) for asked in ("bf16", "fp32")] == ["bf16", "fp32"]
+    flags = Path("/proc/cpuinfo")
+    if flags.is_file() and hasattr(torch.cpu, "_is_avx512_bf16_supported"):
+        has = any(flag in flags.read_text() for flag in ("avx512_bf16", "amx_tile"))
+        assert compute.resolve("auto", cpu) == ("bf16" if has else "fp32")
+    for check in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):  # another machine's torch, or an old one
+        monkeypatch.delattr(torch.cpu, check, raising=False)
+    assert compute.resolve("auto", cpu) == "fp32"
+
+
+def test_pieces_fit_a_cache_and_are_the_same_everywhere() -> None:
+    shapes = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 4000, 4000)]
+    pieces = [compute.plan("fp32", torch.device("cpu"), torch.Size(shape), 64).piece for shape in shapes]
+    assert pieces == [1024, 64, 64, 1]
 
 
 def test_an_unknown_optimizer_is_answered_with_the_valid_names() -> None:
@@ -53,6 +90,9 @@ def test_statistics_normalise_each_channel() -> None:
     mean, std = channel_statistics(torch.stack([torch.arange(16.0), torch.full((16,), 3.0)]).reshape(1, 2, 4, 4))
     assert mean.tolist() == [7.5, 3.0]
     assert std.tolist() == pytest.approx([4.6098, 1.0], abs=1e-4)
+    images = torch.randint(0, 256, (50, 3, 5, 5), dtype=torch.uint8)
+    for counted, computed in zip(channel_statistics(images), channel_statistics(images.float()), strict=True):
+        assert counted.tolist() == pytest.approx(computed.tolist(), rel=1e-6)
 
 
 def test_a_checkpoint_comes_back(tmp_path: Path) -> None:

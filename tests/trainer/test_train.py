@@ -57,9 +57,11 @@ def test_a_seed_repeats_a_run_and_wrong_input_ends_with_its_code(tmp_path: Path)
         ("optimizer", arguments(optimizer="Adamm")),
         ("name", arguments(dropuot=0.2)),
         ("task", arguments(task="digitts")),
+        ("precision", arguments(precision="fp16")),
         ("nan", arguments(epochs=2, lr=1e30, optimizer="SGD")),
     )
-    assert done.stdout.split("\n")[:-1] == ["one 0", "same 0", "other 0", "optimizer 2", "name 2", "task 2", "nan 1"]
+    codes = ["one 0", "same 0", "other 0", "optimizer 2", "name 2", "task 2", "precision 2", "nan 1"]
+    assert done.stdout.split("\n")[:-1] == codes
     assert rows(tmp_path, "one") == rows(tmp_path, "same") != rows(tmp_path, "other")
     assert [row["epoch"] for row in rows(tmp_path, "one")] == [1, 2]
     assert "Traceback" not in done.stderr
@@ -69,6 +71,8 @@ def test_a_seed_repeats_a_run_and_wrong_input_ends_with_its_code(tmp_path: Path)
         "error: unknown hyperparameter 'dropuot'",
         "Did you mean 'dropout'?",
         "error: unknown task 'digitts'",
+        "error: precision='fp16' is not allowed",
+        "hint: precision must be one of auto, bf16, fp32",
         "error: the loss is no longer a number in epoch 1",
         "hint: try a smaller lr",
     ):
@@ -76,6 +80,26 @@ def test_a_seed_repeats_a_run_and_wrong_input_ends_with_its_code(tmp_path: Path)
     best = checkpoint.load(tmp_path / "checkpoints" / "one" / "best.pt")
     assert best["metric"]["val_acc"] == max(row["val_acc"] for row in rows(tmp_path, "one"))
     assert best["config"]["hidden_layer_width"] == 4
+    assert best["config"]["precision"] in ("bf16", "fp32")  # what "auto" was on this machine
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_a_trial_learns_in_each_precision_and_leaves_torchs_compiler_alone(tmp_path: Path, precision: str) -> None:
+    script = (
+        "import sys; from sweepkit.trainer import main\n"
+        f"print(main({arguments(epochs=3, width=16, precision=precision)!r}), 'torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment(tmp_path, WANDB_RUN_ID="one"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "0 False\n", done.stderr
+    assert rows(tmp_path, "one")[-1]["best_val_acc"] > 0.6
+    assert last(tmp_path, "one")["config"]["precision"] == precision
 
 
 def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) -> None:
