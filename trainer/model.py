@@ -111,7 +111,7 @@ def _made(kind: type[torch.optim.Optimizer], model: nn.Module, given: dict[str, 
     """In its fused form where there is one: all parameters in one pass, half a step's time for a small network."""
     if "fused" in inspect.signature(kind).parameters:
         try:
-            return kind(model.parameters(), fused=True, **given)
+            return kind(model.parameters(), **{**given, "fused": True})
         except RuntimeError:  # not on this device, or not in this version of torch
             pass
     return kind(model.parameters(), **given)
