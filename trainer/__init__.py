@@ -15,9 +15,10 @@ _HOMES = {
     "Task": ".tasks",
     "Report": ".report",
     "report": ".report",
+    "shared": ".tasks.shared",
 }
 
-__all__ = ["Data", "Hyperparameters", "Report", "Task", "main", "report"]
+__all__ = ["Data", "Hyperparameters", "Report", "Task", "main", "report", "shared"]
 
 
 def __getattr__(name: str) -> Any:

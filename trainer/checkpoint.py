@@ -48,8 +48,10 @@ def save(path: Path, content: dict[str, Any]) -> None:
         raise SweepkitError(f"cannot write the checkpoint {path}: {error}", hint) from error
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, mapped: bool = False) -> dict[str, Any]:
     """Read a checkpoint onto the CPU, with ``weights_only=True``: no code of the file is run.
+
+    ``mapped``: its tensors are pages of the file, shared with all who map it; what is written to stays in this process.
 
     Raises:
         CheckpointError: no such file, a damaged one, or one of a newer version.
@@ -58,7 +60,7 @@ def load(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"there is no checkpoint {path}")
     try:
         _check_sums(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(str(path), map_location="cpu", mmap=mapped, weights_only=True)
     except Exception as error:  # a damaged file raises nearly anything: RuntimeError, UnpicklingError, EOFError, ...
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"the checkpoint {path} is damaged and cannot be read ({reason})") from error

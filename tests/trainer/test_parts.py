@@ -169,7 +169,7 @@ def test_a_dataset_that_is_not_there_names_the_fix(tmp_path: Path, monkeypatch: 
     assert "--data-root" in str(caught.value.hint)
 
 
-def test_mnist_is_read_where_it_lies(tmp_path: Path) -> None:
+def test_mnist_is_read_where_it_lies(tmp_path: Path, own_cache: Path) -> None:
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for part, size in (("train", 20), ("t10k", 5)):
@@ -181,6 +181,10 @@ def test_mnist_is_read_where_it_lies(tmp_path: Path) -> None:
     data = tasks.load(tasks.find("mnist"), tmp_path, 0.5, 0)
     assert data.train_x.shape == (10, 1, 28, 28)
     assert data.val_y.tolist() == [0, 1, 2, 3, 4]
+    whole = tasks.load(tasks.find("mnist"), tmp_path, 1.0, 0)
+    assert whole.train_x.flatten().tolist() == list(torch.arange(20 * 28 * 28).to(torch.uint8))
+    assert whole.train_y.tolist() == [index % 10 for index in range(20)]
+    assert len(list((own_cache / "sweepkit" / "datasets").glob("mnist-*.pt"))) == 1
     (raw / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03cut")
     with pytest.raises(UsageError, match="are damaged"):
         tasks.load(tasks.find("mnist"), tmp_path, 0.5, 0)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...errors import UsageError
+from .shared import shared
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 _DIGITS = tuple("0123456789")
 _CLOTHES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_IDX = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte"
+_IDX = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+_BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"]
 _PATIENCE = 30.0  # seconds without an answer before a download is given up
 
 
@@ -35,17 +37,21 @@ class TorchvisionTask:
         dataset: name of torchvision's class.
         classes: name of each class.
         in_channels: 1 for grey, 3 for colour.
-        files: what must lie where below the data root, for the message when it does not.
+        files: what must lie below the data root.
+        told: the same, for the message when it does not.
     """
 
     default_fraction = 0.2
 
-    def __init__(self, name: str, dataset: str, classes: tuple[str, ...], in_channels: int, files: str) -> None:
+    def __init__(
+        self, name: str, dataset: str, classes: tuple[str, ...], in_channels: int, files: Sequence[str], told: str
+    ) -> None:
         self.name = name
         self.dataset = dataset
         self.classes = classes
         self.in_channels = in_channels
         self.files = files
+        self.told = told
 
     def load(self, data_root: Path, fraction: float, seed: int) -> Data:
         """uint8 images, 0 to 255.
@@ -55,15 +61,20 @@ class TorchvisionTask:
         """
         from . import Data, subset
 
-        train_x, train_y = self._part(data_root, train=True)
-        val_x, val_y = self._part(data_root, train=False)
+        files = [data_root / file for file in self.files]
+        train_x, train_y, val_x, val_y = shared(self.name, files, partial(self._decode, data_root))
         chosen = subset(len(train_x), fraction, seed)
-        return Data(train_x[chosen], train_y[chosen], val_x, val_y)
+        if len(chosen) < len(train_x):  # the whole stays what all trials share
+            train_x, train_y = train_x[chosen], train_y[chosen]
+        return Data(train_x, train_y, val_x, val_y)
 
     def draw(self, x: torch.Tensor) -> Image:
         from . import grey_or_colour
 
         return grey_or_colour(x)
+
+    def _decode(self, root: Path) -> tuple[torch.Tensor, ...]:
+        return *self._part(root, train=True), *self._part(root, train=False)
 
     def _part(self, root: Path, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
         dataset = self._open(root, train)
@@ -92,7 +103,7 @@ class TorchvisionTask:
             raise self._failure(f"{self.name} is not in {root} and cannot be downloaded ({reason})", root) from error
 
     def _failure(self, message: str, root: Path) -> UsageError:
-        return UsageError(message, f"put {self.files} below {root}, or name another folder with --data-root=FOLDER")
+        return UsageError(message, f"put {self.told} below {root}, or name another folder with --data-root=FOLDER")
 
 
 @contextlib.contextmanager
@@ -117,10 +128,22 @@ def _impatient() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
+def _like_mnist(name: str, dataset: str, classes: tuple[str, ...]) -> Callable[[], object]:
+    files = [f"{dataset}/raw/{file}" for file in _IDX]
+    told = f"{dataset}/raw/ with {', '.join(_IDX[:-1])} and {_IDX[-1]}"
+    return partial(TorchvisionTask, name, dataset, classes, 1, files, told)
+
+
 KINDS: dict[str, Callable[[], object]] = {
-    "mnist": partial(TorchvisionTask, "mnist", "MNIST", _DIGITS, 1, f"MNIST/raw/ with {_IDX}"),
-    "fashion_mnist": partial(
-        TorchvisionTask, "fashion_mnist", "FashionMNIST", _CLOTHES, 1, f"FashionMNIST/raw/ with {_IDX}"
+    "mnist": _like_mnist("mnist", "MNIST", _DIGITS),
+    "fashion_mnist": _like_mnist("fashion_mnist", "FashionMNIST", _CLOTHES),
+    "cifar10": partial(
+        TorchvisionTask,
+        "cifar10",
+        "CIFAR10",
+        _OBJECTS,
+        3,
+        [f"cifar-10-batches-py/{file}" for file in _BATCHES],
+        "cifar-10-batches-py/ (unpacked)",
     ),
-    "cifar10": partial(TorchvisionTask, "cifar10", "CIFAR10", _OBJECTS, 3, "cifar-10-batches-py/ (unpacked)"),
 }
