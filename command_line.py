@@ -15,6 +15,7 @@ import click
 from .errors import SweepkitError, UsageError
 from .output import FORMATS, message
 from .sweeps.agents.options import AgentOptions
+from .sweeps.agents.policy import ALLOWED, DEFAULT_RETRIES, DEFAULT_RETRY_ON, parse_duration, parse_retry_on
 
 ISSUES = "please report this, with the output of the same command with --debug and of `sweepkit doctor`"
 BACKENDS = ("auto", "embedded", "wandb")
@@ -60,11 +61,20 @@ def agent_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return collected
 
 
+# fmt: off
 _AGENT_OPTIONS = (
     click.option("--gpus", metavar="all|0,1", help="Which GPUs; all when not given."),
     click.option("--per-gpu", type=click.IntRange(min=1), default=1, help="Trials at a time on each GPU."),
     click.option("--cpu-slots", type=click.IntRange(min=1), help="So many slots on the CPU."),
+    click.option("--retries", type=click.IntRange(min=0), default=DEFAULT_RETRIES, show_default=True,
+                 help="More tries of a trial that failed."),
+    click.option("--retry-on", metavar="KINDS", default=",".join(DEFAULT_RETRY_ON), show_default=True,
+                 callback=lambda *given: parse_retry_on(given[-1]),
+                 help=f"Which failures: {', '.join(ALLOWED)}; or none."),
+    click.option("--trial-timeout", metavar="30m", help="Stop a try that takes longer; it has failed.",
+                 callback=lambda *given: None if given[-1] is None else parse_duration(given[-1])),
 )
+# fmt: on
 
 
 def spec_options(function: Function) -> Function:

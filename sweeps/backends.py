@@ -33,6 +33,17 @@ class Backend:
             variables["WANDB_ERROR_REPORTING"] = "false"
         return variables
 
+    @property
+    def heartbeat(self) -> float:
+        """Seconds between two heartbeats of an agent: W&B's servers expect 5 (`wandb/wandb_agent.py`); the embedded
+        backend answers hundreds a second, and a trial that is to stop early should hear of it soon."""
+        return 1.0 if self.kind == "embedded" else 5.0
+
+    @property
+    def moves_trials(self) -> bool:
+        """Whether a trial whose agent is not heard of goes to another one; W&B's servers promise no such thing."""
+        return self.kind == "embedded"
+
     def web(self) -> str:
         """The address that people open: W&B serves its pages beside its API."""
         if self.url == WANDB_URL:

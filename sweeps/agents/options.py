@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .policy import DEFAULT_RETRIES, DEFAULT_RETRY_ON
+
 
 @dataclass(frozen=True)
 class AgentOptions:
-    """Where trials run.
+    """Where trials run, and what is tried again.
 
     ``gpus`` is "all" (or None) or indices such as "0,1"; ``per_gpu`` trials share each of them; ``cpu_slots`` asks for
     that many slots on the CPU, GPUs or not.
+
+    A trial whose ending is in ``retry_on`` (labels as in ``outcomes.Ending``) is tried up to ``retries`` times more.
+    ``trial_timeout`` is how many seconds one try may take.
     """
 
     gpus: str | None = None
     per_gpu: int = 1
     cpu_slots: int | None = None
+    retries: int = DEFAULT_RETRIES
+    retry_on: tuple[str, ...] = DEFAULT_RETRY_ON
+    trial_timeout: float | None = None
 
 
 DEFAULTS = AgentOptions()

@@ -14,10 +14,11 @@ from typing import Any
 from ...errors import SweepkitError
 from ..wandb_api import SweepRef, WandbApi
 from . import command
+from .crew import Crew, keep_leases
 from .devices import Slot
 from .options import DEFAULTS, AgentOptions
 from .view import View, make_view
-from .worker import KILL_DELAY, Crew, Worker
+from .worker import Worker, kill_delay
 
 POLL = 2.0  # seconds between two looks at the sweep's runs, for the view
 _OVER = ("FINISHED", "CANCELED")
@@ -61,14 +62,16 @@ def run_agents(
     workers = [Worker(slot, crew) for slot in slots]
     with view, Presses(crew, workers) as presses:
         watcher = threading.Thread(target=_watch, args=(api, crew, workers, view), daemon=True)
+        keeper = threading.Thread(target=_keep, args=(api, crew, workers), daemon=True)
         try:
-            for thread in (*workers, watcher):
+            for thread in (*workers, watcher, keeper):
                 thread.start()
             while any(worker.is_alive() for worker in workers):
                 presses.act()
                 time.sleep(0.05)
         finally:
             _end(workers)
+            crew.settle()
     view.summary(crew.ended, crew.verdict)
     if crew.error:
         raise crew.error
@@ -82,7 +85,7 @@ def _end(workers: Sequence[Worker]) -> None:
             worker.trial.kill()
     for worker in workers:
         if worker.ident is not None:
-            worker.join(KILL_DELAY)
+            worker.join(kill_delay())
 
 
 def _watch(api: WandbApi, crew: Crew, workers: Sequence[Worker], view: View) -> None:
@@ -100,6 +103,14 @@ def _watch(api: WandbApi, crew: Crew, workers: Sequence[Worker], view: View) -> 
         time.sleep(max(POLL, 10 * (time.monotonic() - began)))  # a long list of runs must not keep a backend busy
 
 
+def _keep(api: WandbApi, crew: Crew, workers: Sequence[Worker]) -> None:
+    """Heartbeats for the trials that wait to be tried again."""
+    speaking = WandbApi(api.backend, patience=1.0)
+    while any(worker.is_alive() for worker in workers):
+        keep_leases(crew, speaking)
+        time.sleep(api.backend.heartbeat)
+
+
 class Presses:
     """Ctrl-C, and SIGTERM and SIGHUP alike: each further one is more urgent, and the terminal says what comes next."""
 
@@ -110,6 +121,7 @@ class Presses:
         self._workers = workers
         self._before: dict[int, Any] = {}
         self._deadline: float | None = None
+        self._grace = kill_delay()
 
     def __enter__(self) -> Presses:
         if threading.current_thread() is threading.main_thread():
@@ -131,7 +143,7 @@ class Presses:
             (self._finish, self._stop, self._kill)[self._done - 1]()
         if self._deadline is not None and time.monotonic() > self._deadline:
             self._deadline = None
-            self._crew.view.say(f"trials that still run after {KILL_DELAY:.0f} s are killed")
+            self._crew.view.say(f"trials that still run after {self._grace:.0f} s are killed")
             self._kill_all()
 
     def _running(self) -> int:
@@ -148,10 +160,10 @@ class Presses:
 
     def _stop(self) -> None:
         self._crew.view.say(
-            f"stopping {_trials(self._running())}: each may save a checkpoint, for up to {KILL_DELAY:.0f} s."
+            f"stopping {_trials(self._running())}: each may save a checkpoint, for up to {self._grace:.0f} s."
             " Press Ctrl-C again to kill them"
         )
-        self._deadline = time.monotonic() + KILL_DELAY
+        self._deadline = time.monotonic() + self._grace
         for worker in self._workers:
             if worker.trial:
                 worker.trial.terminate()

@@ -106,6 +106,8 @@ def start(
     mark = uuid.uuid4().hex
     environment = _environment(ref, run_id, slot, backend, home)
     environment |= {"WANDB_SWEEP_PARAM_PATH": str(parameters), _MARK: mark, **_lease(command, environment)}
+    if command.get("type") == "resume":
+        environment["WANDB_RESUME"] = "allow"  # the run goes on; the program finds its checkpoint
     rendered = render(config, command["args"], environment, json_file)
     _write_parameters(parameters, command["args"])
     if rendered.json_text is not None:

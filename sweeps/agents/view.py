@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..wandb_api import Run, Sweep
+    from .crew import Ended
     from .devices import Slot
     from .trial import Trial
-    from .worker import Ended
 
 _BROKEN = ("failed", "crashed", "killed", "preempted")
 _PLANNED = ("pending", "running", "preempting", "preempted")
@@ -73,7 +73,8 @@ class View:
     def ended(self, ended: Ended) -> None:
         with self.lock:
             self.running.pop(ended.trial.slot.label, None)
-            self.done.add(ended.trial.run_id)
+            if not ended.retry:
+                self.done.add(ended.trial.run_id)
             if ended.run:
                 self._note(ended.run)
             if ended.kind == "finished":
@@ -290,7 +291,8 @@ def _epoch(run: Run | None) -> str:
 def _end_line(ended: Ended) -> str:
     trial = ended.trial
     why = f" ({ended.why})" if ended.why else ""
-    return f"trial {trial.run_id} {ended.kind} on {trial.slot.label} after {clock(trial.seconds)}{why}"
+    again = f"; it is tried again (retry {ended.retry})" if ended.retry else ""
+    return f"trial {trial.run_id} {ended.kind} on {trial.slot.label} after {clock(trial.seconds)}{why}{again}"
 
 
 def _last_lines(trial: Trial) -> str:

@@ -13,101 +13,25 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...errors import SweepkitError, Unreachable
-from ..backends import Backend
-from ..wandb_api import NotFound, Run, SweepRef, WandbApi
+from ..wandb_api import NotFound, Run, WandbApi
+from .crew import Crew, Ended, Ticket
 from .devices import Slot
-from .options import AgentOptions
+from .outcomes import FINISHED, NEVER_INIT, Ending, count_oom_kills, failure
 from .trial import Trial, start
 
-if TYPE_CHECKING:
-    from .view import View
-
-HEARTBEAT = 5.0  # seconds, as W&B's agent
-KILL_DELAY = 30.0  # seconds between asking a trial to stop and killing it, as W&B's agent
 PATIENCE = 300.0  # seconds that an idle slot waits for a backend that went away
-FLAPPING = 3  # failures without any success after which the sweep is not worth more trials, as W&B's agent
 _TICK = 0.05
+_FROZEN = 2.0  # seconds between two ticks after which this process, or the host, must have slept
+_LAST_LINES = 40  # of a trial's output, in which the reason of its end is looked for
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a trial ended: ``kind`` is finished, failed or stopped; ``why`` is a few words for people."""
-
-    trial: Trial
-    kind: str
-    why: str = ""
-    run: Run | None = None
-
-
-@dataclass
-class Crew:
-    """What the workers of one command share. Every change is made under ``lock``."""
-
-    ref: SweepRef
-    config: Mapping[str, Any]
-    backend: Backend
-    view: View
-    options: AgentOptions = AgentOptions()
-    count: int | None = None
-    taken: int = 0
-    ended: dict[str, int] = field(default_factory=lambda: {"finished": 0, "failed": 0, "stopped": 0})
-    closing: bool = False
-    verdict: str | None = None
-    error: SweepkitError | None = None
-    down_since: float | None = None
-    news: int = 0
-    lock: threading.RLock = field(default_factory=threading.RLock)
-
-    def take(self) -> bool:
-        """Whether one more trial may be asked for."""
-        with self.lock:
-            if self.closing or (self.count is not None and self.taken >= self.count):
-                return False
-            self.taken += 1
-            return True
-
-    def give_back(self) -> None:
-        """The trial that was asked for did not come."""
-        with self.lock:
-            self.taken -= 1
-
-    def close(self) -> None:
-        """Running trials go on; no more are taken."""
-        self.closing = True
-
-    def fail(self, error: SweepkitError) -> None:
-        with self.lock:
-            self.error = self.error or error
-            self.closing = True
-
-    def conclude(self, ended: Ended) -> None:
-        """Count a trial, tell people, let idle slots ask again, and end a sweep whose program fails every time."""
-        with self.lock:
-            self.ended[ended.kind] += 1
-            self.news += 1
-            self.view.ended(ended)
-            hopeless = self.ended["failed"] >= FLAPPING and not self.ended["finished"]
-            if hopeless and not self.closing and os.environ.get("WANDB_AGENT_DISABLE_FLAPPING") != "true":
-                self.verdict = f"the first {self.ended['failed']} trials all failed, so no more are started"
-                self.closing = True
-
-    def reached(self) -> None:
-        with self.lock:
-            if self.down_since is not None:
-                self.view.say(f"the backend answers again after {time.monotonic() - self.down_since:.0f} s")
-            self.down_since = None
-
-    def unreached(self, error: Unreachable) -> float:
-        """For how many seconds the backend has been away; told once."""
-        with self.lock:
-            if self.down_since is None:
-                self.down_since = time.monotonic()
-                self.view.say(f"{error.message}; running trials go on, and it is asked again and again")
-            return time.monotonic() - self.down_since
+def kill_delay() -> float:
+    """Seconds between asking a trial to stop and killing it: WANDB_AGENT_KILL_DELAY, or 30 as W&B's agent."""
+    text = os.environ.get("WANDB_AGENT_KILL_DELAY", "")
+    return float(text) if text.isdigit() else 30.0
 
 
 class Worker(threading.Thread):
@@ -119,13 +43,19 @@ class Worker(threading.Thread):
         self.crew = crew
         self.trial: Trial | None = None
         self._api = WandbApi(crew.backend, patience=1.0)
+        self._agent: str | None = None  # which has the lease of the trial, or asks for the next one
+        self._command: Mapping[str, Any] = {}
+        self._sentence: Ending | None = None  # how the trial will have ended, as this agent stops it
+        self._oom_kills = 0
         self._over = False
-        self._pause = HEARTBEAT
-        self._untold: dict[str, bool] = {}  # trials that ended, until a heartbeat that says so was answered
+        self._every = crew.backend.heartbeat
+        self._pause = self._every
+        self._kill_delay = kill_delay()
+        crew.join(slot)
 
     def run(self) -> None:
         try:
-            self._serve(self._api.create_agent(self.crew.ref, f"{socket.gethostname()} {self.slot.label}"))
+            self._serve()
         except SweepkitError as error:
             self.crew.fail(error)
         except Exception as error:  # a defect of sweepkit must end the command too, not leave it waiting for a thread
@@ -135,99 +65,178 @@ class Worker(threading.Thread):
         finally:
             if self.trial:
                 self.trial.kill()
-                self.trial.wait(KILL_DELAY)
+                self.trial.wait(self._kill_delay)
+            self.crew.leave(self.slot)
 
-    def _serve(self, agent: str) -> None:
+    def _serve(self) -> None:
         while True:
-            asking = self.trial is None and not self._over and self.crew.take()
-            if self.trial is None and not asking:
-                return self._leave(agent)
-            for command in self._heartbeat(agent):
-                self._obey(command)
+            if self.trial is None and (ticket := self.crew.next_ticket(self.slot)):
+                self._take_up(ticket)
+            asking = self.trial is None and not self._over and self.crew.take(self.slot)
+            if self.trial is None and not asking and not self.crew.waits(self.slot):
+                return self._leave()
+            if self.crew.leased and (self.trial or asking):
+                for command in self._heartbeat():
+                    self._obey(command)
             if asking and self.trial is None:
                 self.crew.give_back()
             self._wait()
             if self.trial is not None and (code := self.trial.poll()) is not None:
-                ended = self._judge(self.trial, code)
-                self._untold[self.trial.run_id] = False
-                self.trial = None
-                self.crew.conclude(ended)
+                self._conclude(self.trial, code)
 
-    def _heartbeat(self, agent: str) -> list[dict[str, Any]]:
+    # The backend
+
+    def _heartbeat(self) -> list[dict[str, Any]]:
         """W&B's commands, or none when the backend is away. Raises Unreachable when an idle slot has waited enough."""
-        running = {self.trial.run_id: True} if self.trial else {}
         try:
-            commands = self._api.heartbeat(agent, {**self._untold, **running})
-            self._untold.clear()
+            if self.trial is None and self._agent and self.crew.has_leases(self._agent):
+                self._agent = None  # it speaks for a trial that another slot runs, and so is given no other
+            self._agent = self._agent or self._register()
+            states = self.crew.states(self._agent)
+            commands = self._api.heartbeat(self._agent, states)
+            self.crew.told(self._agent, states)
         except NotFound:
             self._over = True
             self.crew.view.say("the sweep was deleted; running trials finish, and no more are started")
             return []
         except Unreachable as error:
-            if self.crew.unreached(error) > PATIENCE and not running:
+            if self.crew.unreached(error) > PATIENCE and self.trial is None:
                 raise
-            self._pause = min(max(1.0, 2 * self._pause), 30.0) if self._pause < HEARTBEAT else 1.0
+            self._pause = min(max(1.0, 2 * self._pause), 30.0) if self._pause != self._every else 1.0
             return []
         self.crew.reached()
-        self._pause = HEARTBEAT
+        self._pause = self._every
         return commands
 
-    def _leave(self, agent: str) -> None:
+    def _register(self) -> str:
+        return self._api.create_agent(self.crew.ref, f"{socket.gethostname()} {self.slot.label}")
+
+    def _leave(self) -> None:
         """Say that the last trial ended, so that nobody waits for it. Who says that something runs gets no new one."""
-        if self._untold:
+        if self._agent and (states := self.crew.states(self._agent)):
             with suppress(SweepkitError):
-                self._api.heartbeat(agent, {**self._untold, "leaving": True})
+                self._api.heartbeat(self._agent, {**states, "leaving": True})
+                self.crew.told(self._agent, states)
 
     def _obey(self, command: Mapping[str, Any]) -> None:
         kind = command.get("type")
         if kind in ("run", "resume") and self.trial is None:
             self._start(command)
         elif kind == "stop" and self.trial and command.get("run_id") == self.trial.run_id:
-            self.trial.terminate()
+            self._told_to_stop(self.trial)
         elif kind == "exit":
             self._over = True
             if self.trial:
-                self.trial.terminate()
+                self._ask_to_end(self.trial, Ending("stopped", None, "the sweep is over"))
+
+    def _told_to_stop(self, trial: Trial) -> None:
+        """Early termination, a person, or, where trials move, another agent that has the trial now.
+
+        In the last case this copy must not add a word to the run, so it gets no time for its last words.
+        """
+        if self.crew.backend.moves_trials and not self._is_asked_to_stop(trial):
+            moved = "another agent has it, as this one had not been heard of"
+            self._sentence = Ending("stopped", None, moved)
+            trial.kill()
+        else:
+            self._ask_to_end(trial, Ending("stopped", None, "early termination, or by a person"))
+
+    def _is_asked_to_stop(self, trial: Trial) -> bool:
+        try:
+            stopped = self._api.was_stopped(self.crew.ref, trial.run_id)
+            return stopped or self._api.sweep(self.crew.ref).state == "CANCELED"
+        except NotFound:
+            return True
+
+    # The trial
+
+    def _take_up(self, ticket: Ticket) -> None:
+        """Start a trial (again), under the lease that it has."""
+        if ticket.agent and ticket.agent != self._agent:
+            self._leave()
+            self._agent = ticket.agent
+        self._start(ticket.command)
 
     def _start(self, command: Mapping[str, Any]) -> None:
+        self._oom_kills = count_oom_kills()
+        self._command, self._sentence = command, None
         try:
             self.trial = start(self.crew.config, command, self.crew.ref, self.slot, self.crew.backend)
         except OSError as error:
             what = f"{error.strerror or error} ({error.filename or 'no file'})"
             hint = "make room there, or choose another data folder with SWEEPKIT_HOME"
             raise SweepkitError(f"a trial cannot be started on {self.slot.label}: {what}", hint) from error
-        self.crew.view.started(self.trial)
+        self.crew.started(self.trial, self._agent)
+
+    def _ask_to_end(self, trial: Trial, sentence: Ending) -> None:
+        if trial.asked_to_stop is None:
+            self._sentence = sentence
+            trial.terminate()
 
     def _wait(self) -> None:
-        """Until the trial ends, the next heartbeat is due, or, for an idle slot, something has changed."""
+        """Until the trial ends, the next heartbeat is due, or, for an idle slot, something has changed.
+
+        After a sleep, of this process or of the host, the next heartbeat is due at once: the trial may be another's.
+        """
         due = time.monotonic() + self._pause
         news = self.crew.news
         while time.monotonic() < due:
-            if self.trial is None and (self._over or self.crew.closing or self.crew.news != news):
-                return
-            if self.trial is not None:
+            if self.trial is None:
+                nothing = (self._over or self.crew.closing) and not self.crew.waits(self.slot)
+                if nothing or self.crew.news != news:
+                    return
+            else:
                 if self.trial.poll() is not None:
                     return
-                if self.trial.asked_to_stop and time.monotonic() > self.trial.asked_to_stop + KILL_DELAY:
-                    self.trial.kill()
-                self.trial.pause(_TICK)
-            else:
+                self._watch_the_time(self.trial)
+            before = _awake()
+            if self.trial is None:
                 time.sleep(_TICK)
+            else:
+                self.trial.pause(_TICK)
+            if _awake() > before + _FROZEN:
+                return
 
-    def _judge(self, trial: Trial, code: int) -> Ended:
-        """A trial that was asked to stop is stopped, whatever its code; one that recorded nothing has failed."""
-        if trial.asked_to_stop:
-            return Ended(trial, "stopped", "it was asked to")
+    def _watch_the_time(self, trial: Trial) -> None:
+        limit = self.crew.options.trial_timeout
+        if limit is not None and trial.seconds > limit and trial.asked_to_stop is None:
+            self._ask_to_end(trial, Ending("timeout", None, f"it took longer than {limit:g} s"))
+        if trial.asked_to_stop is not None and time.monotonic() > trial.asked_to_stop + self._kill_delay:
+            trial.kill()
+
+    def _conclude(self, trial: Trial, code: int) -> None:
+        ending, run = self._judge(trial, code)
+        begun = run is not None and run.state != "pending"
+        command = {**self._command, "type": "resume" if begun else "run"}
+        self.trial = None
+        self.crew.conclude(Ended(trial, ending, run), command)
+
+    def _judge(self, trial: Trial, code: int) -> tuple[Ending, Run | None]:
+        """How the trial ended, and its run if it has one that the backend can tell of now."""
         try:
-            if code == 0:
-                run = self._recorded(trial)
-                return Ended(trial, "finished", run=run) if run else Ended(trial, "failed", _NEVER_INIT)
-            if self._api.was_stopped(self.crew.ref, trial.run_id):
-                return Ended(trial, "stopped", "early termination, or by a person")
+            run = self._recorded(trial)
+            known = True
         except SweepkitError:  # the backend is away: the exit code is what is known
-            if code == 0:
-                return Ended(trial, "finished")
-        return Ended(trial, "failed", f"killed by signal {-code}" if code < 0 else f"exit code {code}")
+            run, known = None, False
+        sentence = self._sentence or Ending("stopped", None, "it was asked to")
+        if trial.asked_to_stop and (code != 0 or sentence.kind == "stopped"):
+            return Ending(sentence.kind, code, sentence.why), run
+        if code == 0:
+            return (FINISHED if run or not known else NEVER_INIT), run
+        if run and run.state in ("preempted", "preempting"):
+            return Ending("preempted", code, "it said so, and goes on later"), run
+        if known and self._was_stopped(trial):
+            return Ending("stopped", code, "early termination, or by a person"), run
+        ending = failure(code, trial.tail(_LAST_LINES), count_oom_kills() - self._oom_kills)
+        if known and run is None:
+            ending = Ending(ending.kind, code, f"{ending.why}, before it called wandb.init()")
+        return ending, run
+
+    def _was_stopped(self, trial: Trial) -> bool:
+        try:
+            return self._api.was_stopped(self.crew.ref, trial.run_id)
+        except SweepkitError:
+            return False
 
     def _recorded(self, trial: Trial) -> Run | None:
         """The trial's run, if it ever called ``wandb.init``: until then the run, if it is there, is only planned."""
@@ -239,4 +248,7 @@ class Worker(threading.Thread):
         return run if run.state != "pending" else None
 
 
-_NEVER_INIT = "it ended well but recorded nothing: the program must call wandb.init()"
+def _awake() -> float:
+    """Seconds of a clock that never goes back and, where there is one (Linux), also runs while the host sleeps."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.clock_gettime(clock) if clock is not None else time.monotonic()

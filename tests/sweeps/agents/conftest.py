@@ -1,15 +1,20 @@
-"""GPUs for tests. There is none where they run, so NVML itself is stood in for; all that asks it is real."""
+"""The folder of a user whose sweeps run against this session's backend, and GPUs for tests. There is none where they run, so NVML itself is stood in for; all that asks it is real."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sweepkit.sweeps.agents import gpus
+from sweepkit.sweeps.backends import Backend
+from sweepkit.sweeps.wandb_api import WandbApi
+
+from .desk import Desk, until
 
 GIB = 2**30
 _VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "SLURM_STEP_ID", "SLURM_JOB_GPUS")
@@ -123,3 +128,14 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
 def card() -> type[Card]:
     """``Card``, for tests that need more of a GPU than its UUID."""
     return Card
+
+
+@pytest.fixture
+def desk(server: Any, wandb_env: dict[str, str], tmp_path: Path) -> Iterator[Desk]:
+    """At the end, none of its processes may be left."""
+    it = Desk(tmp_path, WandbApi(Backend("embedded", server.url, server.key, server.entity)))
+    yield it
+    for process in it.started:
+        process.kill()
+        process.wait()
+    until(lambda: it.left() == [])

@@ -9,18 +9,16 @@ import select
 import signal
 import subprocess
 import sys
-import textwrap
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from sweepkit.home import read_server
 from sweepkit.sweeps.backends import Backend
-from sweepkit.sweeps.wandb_api import SweepRef, WandbApi
+from sweepkit.sweeps.wandb_api import WandbApi
+
+from .desk import Desk, until
 
 GOOD = """
     import wandb
@@ -46,71 +44,6 @@ SLOW = """
         time.sleep(0.05)
     run.finish()
 """
-GRID = {"program": "train.py", "method": "grid", "metric": {"name": "score", "goal": "maximize"},
-        "parameters": {"lr": {"values": [0.1, 0.3, 0.2]}, "fixed": {"value": 7}}}  # fmt: skip
-
-
-@dataclass
-class Desk:
-    """A user's folder with a program, and sweepkit's ``agents`` in it."""
-
-    folder: Path
-    api: WandbApi
-    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    def sweep(self, program: str, **changes: Any) -> SweepRef:
-        (self.folder / "train.py").write_text(textwrap.dedent(program))
-        return self.api.create_sweep({**GRID, **changes}, "agents")
-
-    def agents(self, ref: SweepRef, *options: str, stderr: int | None = None) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "sweepkit", "agents", ref.path, "--backend", "embedded", "--format", "json"]
-        errors = stderr if stderr is not None else (self.folder / "stderr").open("wb")
-        process = subprocess.Popen(
-            [*command, *options], cwd=self.folder, stdout=(self.folder / "stdout").open("wb"), stderr=errors
-        )
-        self.started.append(process)
-        return process
-
-    def outcome(self, process: subprocess.Popen[bytes], seconds: float = 60) -> tuple[int, dict[str, Any], str]:
-        """Exit code, the data on stdout, the words on stderr."""
-        code = process.wait(seconds)
-        data = (self.folder / "stdout").read_text()
-        return code, json.loads(data) if data else {}, self.words()
-
-    def words(self) -> str:
-        return (self.folder / "stderr").read_text()
-
-    def there(self, pattern: str, number: int = 1) -> Callable[[], bool]:
-        return lambda: len(list(self.folder.glob(pattern))) >= number
-
-    def left(self) -> list[psutil.Process]:
-        """What still runs in this folder, the test itself left out."""
-        found = [each for each in psutil.process_iter() if _folder(each) == str(self.folder)]
-        return [each for each in found if each.pid != os.getpid()]
-
-
-def _folder(process: psutil.Process) -> str:
-    try:
-        return "" if process.status() == psutil.STATUS_ZOMBIE else process.cwd()
-    except psutil.Error:
-        return ""
-
-
-def until(condition: Callable[[], object], seconds: float = 40) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def desk(server: Any, wandb_env: dict[str, str], tmp_path: Path) -> Iterator[Desk]:
-    it = Desk(tmp_path, WandbApi(Backend("embedded", server.url, server.key, server.entity)))
-    yield it
-    for process in it.started:
-        process.kill()
-        process.wait()
-    until(lambda: it.left() == [])
 
 
 def test_a_sweep_runs_to_its_end_and_every_step_is_told(desk: Desk) -> None:
@@ -130,7 +63,10 @@ def test_a_program_that_always_fails_is_stopped_with_its_last_words(desk: Desk) 
     ref = desk.sweep("raise SystemExit('no data here')", parameters={"lr": {"min": 0.0, "max": 1.0}}, method="random")
     code, data, words = desk.outcome(desk.agents(ref, "--cpu-slots", "1"))
     assert (code, data["finished"], data["failed"]) == (1, 0, 3)
-    assert "failed on cpu:0 after 0:00 (exit code 1)" in words and "  | no data here" in words
+    assert (
+        "failed on cpu:0 after 0:00 (exit code 1, before it called wandb.init())" in words
+        and "  | no data here" in words
+    )
     assert "the first 3 trials all failed, so no more are started" in words
 
 

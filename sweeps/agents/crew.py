@@ -1,0 +1,311 @@
+"""What the workers of one command share: how trials ended, which are to be tried again, and which slots are out.
+
+A trial that is tried again keeps its lease: the agent that it was given to goes on saying that it lives, whichever slot
+takes it up. So a *ticket* carries the agent's id along, and the backend gives the trial to nobody else meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ...errors import SweepkitError, Unreachable
+from ..backends import Backend
+from ..wandb_api import Run, SweepRef, WandbApi
+from . import breaker as guard
+from .devices import Slot
+from .options import DEFAULTS, AgentOptions
+from .outcomes import Ending
+from .policy import retry_policy
+from .trial import Trial
+
+if TYPE_CHECKING:
+    from .view import View
+
+OFFER = 60.0  # seconds for which a trial that failed on a doubtful slot is offered to others before that slot has it
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A try of a trial that is over. ``retry`` numbers the try that follows; 0 means that there is none."""
+
+    trial: Trial
+    ending: Ending
+    run: Run | None = None
+    retry: int = 0
+
+    @property
+    def kind(self) -> str:
+        """finished, failed or stopped."""
+        return "failed" if self.ending.failed else "finished" if self.ending.kind == "finished" else "stopped"
+
+    @property
+    def why(self) -> str:
+        """A few words for people."""
+        return self.ending.why
+
+
+@dataclass
+class Ticket:
+    """A trial to be started (again) here: W&B's command for it, and the agent that has its lease, if one has.
+
+    ``avoid`` is the label of a slot that had better not have it.
+    """
+
+    command: Mapping[str, Any]
+    agent: str | None = None
+    avoid: str | None = None
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def run_id(self) -> str:
+        return str(self.command["run_id"])
+
+
+@dataclass
+class Crew:
+    """What the workers of one command share. Every change is made under ``lock``.
+
+    Without ``leased`` no agent is registered and nothing but ``tickets`` is run.
+    """
+
+    ref: SweepRef
+    config: Mapping[str, Any]
+    backend: Backend
+    view: View
+    options: AgentOptions = DEFAULTS
+    count: int | None = None
+    leased: bool = True
+    tickets: list[Ticket] = field(default_factory=list)
+    taken: int = 0
+    closing: bool = False
+    verdict: str | None = None
+    error: SweepkitError | None = None
+    down_since: float | None = None
+    news: int = 0
+    slots: dict[str, Slot] = field(default_factory=dict)
+    breaker: guard.Breaker = field(default_factory=guard.from_environment)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self._policy = retry_policy(self.options.retries, self.options.retry_on)
+        self._results: dict[str, str] = {}  # run id -> how it ended here
+        self._failures: dict[str, int] = {}  # run id -> failed tries
+        self._commands: dict[str, Mapping[str, Any]] = {}  # of trials that failed for good
+        self._agents: dict[str, str] = {}  # run id -> the agent that it was given to
+        self._alive: set[str] = set()  # trials whose lease is held: they run, or wait to be tried again
+        self._untold: dict[str, bool] = {}  # trials that ended, until a heartbeat that says so was answered
+        self._spared: set[str] = set()  # trials that a bad slot was to blame for
+
+    # Slots
+
+    def join(self, slot: Slot) -> None:
+        """``slot`` takes part, for the first time or again."""
+        with self.lock:
+            self.slots[slot.label] = slot
+            self.breaker.add(slot.label)
+
+    def leave(self, slot: Slot) -> None:
+        """``slot`` takes no more trials; without a word."""
+        with self.lock:
+            self.slots.pop(slot.label, None)
+            self.breaker.remove(slot.label)
+            self.news += 1
+
+    def retire(self, slot: Slot, reason: str) -> None:
+        """Take ``slot`` out, and say why. Its running trial, if any, goes on."""
+        with self.lock:
+            if slot.label not in self.slots:
+                return
+            self.leave(slot)
+            left = len(self.slots)
+            self.view.say(f"{slot.label} is taken out: {reason}; {left or 'no'} slot{'s' * (left != 1)} left")
+            if not left and not self.closing:
+                self.verdict = f"no slot is left; {slot.label} was the last one, and was taken out: {reason}"
+                self.closing = True
+
+    def serves(self, slot: Slot) -> bool:
+        return slot.label in self.slots
+
+    # Trials
+
+    def take(self, slot: Slot) -> bool:
+        """Whether ``slot`` may ask for one more trial."""
+        with self.lock:
+            if not self.leased or self.closing or not self.serves(slot):
+                return False
+            if self.count is not None and self.taken >= self.count:
+                return False
+            self.taken += 1
+            return True
+
+    def give_back(self) -> None:
+        """The trial that was asked for did not come."""
+        with self.lock:
+            self.taken -= 1
+
+    def next_ticket(self, slot: Slot) -> Ticket | None:
+        """A trial that ``slot`` is to start (again)."""
+        with self.lock:
+            if self.closing or not self.serves(slot):
+                return None
+            for ticket in self.tickets:
+                alone = len(self.slots) == 1
+                if ticket.avoid != slot.label or alone or time.monotonic() > ticket.since + OFFER:
+                    self.tickets.remove(ticket)
+                    return ticket
+            return None
+
+    def waits(self, slot: Slot) -> bool:
+        """Whether there may be something for ``slot`` later, so that it must not go home."""
+        with self.lock:
+            return bool(self.tickets) and not self.closing and self.serves(slot)
+
+    def started(self, trial: Trial, agent: str | None) -> None:
+        with self.lock:
+            if agent is not None:
+                self._agents[trial.run_id] = agent
+                self._alive.add(trial.run_id)
+                self._untold.pop(trial.run_id, None)
+            self.breaker.started(trial.slot.label, trial.run_id, time.monotonic())
+            self.view.started(trial)
+
+    def conclude(self, ended: Ended, command: Mapping[str, Any]) -> None:
+        """Count the try, tell people, and draw the consequences. ``command`` starts the trial again."""
+        trial, ending, slot = ended.trial, ended.ending, ended.trial.slot
+        with self.lock:
+            suspect, verdict = self._note(ending, trial)
+            tries = self._failures[trial.run_id] = self._failures.get(trial.run_id, 0) + ending.failed
+            if not self.closing and self._policy.again(ending, tries):
+                self._park(command, avoid=slot.label if suspect else None)
+                self.view.ended(Ended(trial, ending, ended.run, retry=tries))
+            else:
+                self._commands[trial.run_id] = command
+                self._settle(trial.run_id, ended.kind)
+                self.view.ended(ended)
+            if ending.kind == "lost":
+                self.retire(slot, ending.why)
+            elif verdict.take_out:
+                self._take_out(slot, verdict, ending)
+            elif verdict.stop and not self.closing:
+                self.verdict, self.closing = verdict.stop, True
+            self.news += 1
+
+    def _park(self, command: Mapping[str, Any], avoid: str | None = None) -> None:
+        run_id = str(command["run_id"])
+        agent = self._agents.get(run_id)
+        if agent is not None:
+            self._alive.add(run_id)
+            self._untold.pop(run_id, None)
+        self.tickets.append(Ticket(command, agent, avoid))
+
+    def _settle(self, run_id: str, kind: str) -> None:
+        self._results[run_id] = kind
+        if run_id in self._alive:
+            self._alive.remove(run_id)
+            self._untold[run_id] = False
+
+    def _note(self, ending: Ending, trial: Trial) -> tuple[bool, guard.Verdict]:
+        """Whether the slot is doubtful, and what the failure guard says."""
+        label = trial.slot.label
+        if not ending.failed:
+            if ending.kind == "finished":
+                self.breaker.succeeded(label)
+            else:
+                self.breaker.neutral(label)
+            return False, guard.GO_ON
+        if ending.kind == "lost":
+            self.breaker.neutral(label)
+            return True, guard.GO_ON
+        verdict = self.breaker.failed(label, trial.run_id, time.monotonic())
+        return self.breaker.suspects(label), verdict
+
+    def _take_out(self, slot: Slot, verdict: guard.Verdict, ending: Ending) -> None:
+        """The slot is to blame, so the trials that failed there for good get another chance elsewhere."""
+        self.retire(slot, f"its last {len(verdict.blamed)} trials failed while others did not ({ending.why})")
+        for run_id in verdict.blamed:
+            if self._results.get(run_id) == "failed" and run_id not in self._spared and not self.closing:
+                self._spared.add(run_id)
+                del self._results[run_id]
+                self._park(self._commands[run_id])
+
+    def drop(self, ticket: Ticket, kind: str) -> None:
+        """The ticket's trial will not be tried again here."""
+        with self.lock:
+            if ticket in self.tickets:
+                self.tickets.remove(ticket)
+                self._settle(ticket.run_id, kind)
+                self.news += 1
+
+    @property
+    def ended(self) -> dict[str, int]:
+        """How many trials ended how: each counts once, as it ended last."""
+        with self.lock:
+            kinds = list(self._results.values())
+            return {kind: kinds.count(kind) for kind in ("finished", "failed", "stopped")}
+
+    # Leases, as heartbeats tell them
+
+    def states(self, agent: str) -> dict[str, bool]:
+        """What a heartbeat of ``agent`` says: True for its trials that live, False for those that ended since."""
+        with self.lock:
+            known = dict.fromkeys(self._alive, True) | self._untold
+            return {run_id: lives for run_id, lives in known.items() if self._agents.get(run_id) == agent}
+
+    def told(self, agent: str, states: Mapping[str, bool]) -> None:
+        """The backend has heard that."""
+        with self.lock:
+            for run_id, lives in states.items():
+                if not lives and self._agents.get(run_id) == agent:
+                    self._untold.pop(run_id, None)
+
+    def has_leases(self, agent: str) -> bool:
+        return True in self.states(agent).values()
+
+    # The end, and the backend
+
+    def close(self) -> None:
+        """Running trials go on; no more are started."""
+        self.closing = True
+
+    def settle(self) -> None:
+        """All workers are done: trials that were to be tried again and were not have failed."""
+        for ticket in list(self.tickets):
+            self.drop(ticket, "failed")
+
+    def fail(self, error: SweepkitError) -> None:
+        with self.lock:
+            self.error = self.error or error
+            self.closing = True
+
+    def reached(self) -> None:
+        with self.lock:
+            if self.down_since is not None:
+                self.view.say(f"the backend answers again after {time.monotonic() - self.down_since:.0f} s")
+            self.down_since = None
+
+    def unreached(self, error: Unreachable) -> float:
+        """For how many seconds the backend has been away; told once."""
+        with self.lock:
+            if self.down_since is None:
+                self.down_since = time.monotonic()
+                self.view.say(f"{error.message}; running trials go on, and it is asked again and again")
+            return time.monotonic() - self.down_since
+
+
+def keep_leases(crew: Crew, api: WandbApi) -> None:
+    """Say for every trial that waits to be tried again that it lives; one that the backend takes back is dropped."""
+    for ticket in list(crew.tickets):
+        if ticket.agent is None:
+            continue
+        states = crew.states(ticket.agent)
+        try:
+            commands = api.heartbeat(ticket.agent, states or {ticket.run_id: True})
+        except SweepkitError:
+            continue  # the workers tell people about a backend that is away
+        crew.told(ticket.agent, states)
+        if any(each.get("type") == "stop" and each.get("run_id") == ticket.run_id for each in commands):
+            crew.drop(ticket, "stopped")
