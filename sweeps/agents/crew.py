@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from .trial import Trial
 if TYPE_CHECKING:
     from .view import View
 
+LEAVING = "leaving"  # named as alive it keeps a backend from giving an agent that goes home a new trial
 OFFER = 60.0  # seconds for which a trial that failed on a doubtful slot is offered to others before that slot has it
 
 
@@ -262,6 +264,10 @@ class Crew:
                 if not lives and self._agents.get(run_id) == agent:
                     self._untold.pop(run_id, None)
 
+    def agents_with_news(self) -> list[str]:
+        with self.lock:
+            return sorted({self._agents[run_id] for run_id in self._untold})
+
     def has_leases(self, agent: str) -> bool:
         return True in self.states(agent).values()
 
@@ -309,3 +315,10 @@ def keep_leases(crew: Crew, api: WandbApi) -> None:
         crew.told(ticket.agent, states)
         if any(each.get("type") == "stop" and each.get("run_id") == ticket.run_id for each in commands):
             crew.drop(ticket, "stopped")
+
+
+def release(crew: Crew, api: WandbApi) -> None:
+    """At the end: say of all trials that nobody has spoken for yet that they ended, so that nobody waits for them."""
+    for agent in crew.agents_with_news():
+        with suppress(SweepkitError):
+            api.heartbeat(agent, {**crew.states(agent), LEAVING: True})

@@ -14,7 +14,7 @@ from typing import Any
 from ...errors import SweepkitError
 from ..wandb_api import SweepRef, WandbApi
 from . import command
-from .crew import Crew, keep_leases
+from .crew import Crew, keep_leases, release
 from .devices import Slot
 from .options import DEFAULTS, AgentOptions
 from .view import View, make_view
@@ -72,6 +72,7 @@ def run_agents(
         finally:
             _end(workers)
             crew.settle()
+            release(crew, WandbApi(api.backend, patience=1.0))
     view.summary(crew.ended, crew.verdict)
     if crew.error:
         raise crew.error

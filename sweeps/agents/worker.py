@@ -17,8 +17,8 @@ from typing import Any
 
 from ...errors import SweepkitError, Unreachable
 from ..wandb_api import NotFound, Run, WandbApi
-from .crew import Crew, Ended, Ticket
-from .devices import Slot
+from .crew import LEAVING, Crew, Ended, Ticket
+from .devices import Slot, alive
 from .outcomes import FINISHED, NEVER_INIT, Ending, count_oom_kills, failure
 from .trial import Trial, start
 
@@ -115,7 +115,7 @@ class Worker(threading.Thread):
         """Say that the last trial ended, so that nobody waits for it. Who says that something runs gets no new one."""
         if self._agent and (states := self.crew.states(self._agent)):
             with suppress(SweepkitError):
-                self._api.heartbeat(self._agent, {**states, "leaving": True})
+                self._api.heartbeat(self._agent, {**states, LEAVING: True})
                 self.crew.told(self._agent, states)
 
     def _obey(self, command: Mapping[str, Any]) -> None:
@@ -227,6 +227,8 @@ class Worker(threading.Thread):
             return Ending("preempted", code, "it said so, and goes on later"), run
         if known and self._was_stopped(trial):
             return Ending("stopped", code, "early termination, or by a person"), run
+        if reason := alive(self.slot):
+            return Ending("lost", code, reason), run
         ending = failure(code, trial.tail(_LAST_LINES), count_oom_kills() - self._oom_kills)
         if known and run is None:
             ending = Ending(ending.kind, code, f"{ending.why}, before it called wandb.init()")

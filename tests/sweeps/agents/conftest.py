@@ -1,4 +1,7 @@
-"""The folder of a user whose sweeps run against this session's backend, and GPUs for tests. There is none where they run, so NVML itself is stood in for; all that asks it is real."""
+"""The folder of a user whose sweeps run against this session's backend, and GPUs.
+
+There is no GPU where tests run, so NVML itself is stood in for; all that asks it is real.
+"""
 
 from __future__ import annotations
 
