@@ -29,7 +29,7 @@ import click
 
 from . import __version__, backend_commands, output
 from .backend_commands import start_backend
-from .command_line import Group, agent_options, common, guarded, spec_options
+from .command_line import Group, agent_options, common, guarded, served, spec_options
 from .errors import UsageError
 from .output import message
 
@@ -189,6 +189,22 @@ def status(sweep_id: str, backend: str, format: str, watch: bool) -> None:
     else:
         now = standing.status(api, ref)
     output.emit(standing.show(now) if format == "table" else now, format, standing.COLUMNS, value="state")
+
+
+@cli.command()
+@served
+@click.argument("run", metavar="RUN")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), metavar="LINES", help="The last lines only.")
+def logs(run: str, backend: str, follow: bool, lines: int | None) -> None:
+    """What a run wrote, on this host or on another."""
+    from .sweeps import logs as reading
+    from .sweeps.finding import find_run
+
+    api = _api(backend)
+    found = find_run(api, run)
+    if not reading.show(api, found, lines, follow) and lines != 0:
+        message(f"run {found.path} ({found.state}) wrote nothing that was kept")
 
 
 @cli.command()

@@ -43,9 +43,14 @@ class Group(click.Group):
 def common(function: Function) -> Function:
     """The options that every command has."""
     answer = click.option("--format", type=click.Choice(FORMATS), default="table", help="How the answer is written.")
+    return served(answer(function))
+
+
+def served(function: Function) -> Function:
+    """The options of a command that asks a backend and whose answer has one form only."""
     backend = click.option("--backend", type=click.Choice(BACKENDS), default="auto", help="Who serves.")
     debug = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
-    return debug(backend(answer(function)))
+    return debug(backend(function))
 
 
 def agent_options(function: Callable[..., Any]) -> Callable[..., Any]:

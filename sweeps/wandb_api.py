@@ -111,7 +111,7 @@ class WandbApi:
         self._ask(queries.UPSERT_SWEEP, id=node["id"], state=state, entity=ref.entity, project=ref.project)
 
     def agents(self, ref: SweepRef) -> list[dict[str, Any]]:
-        """The sweep's agents: id, name, host, state, totalRuns, createdAt, heartbeatAt."""
+        """The sweep's agents: id, name, host, state, totalRuns, createdAt, heartbeatAt, and in runs the latest one."""
         answer = self._ask(queries.AGENTS, entity=ref.entity, project=ref.project, name=ref.id)
         return [edge["node"] for edge in at(answer, "project", "sweep", "agents", "edges") or []]
 
@@ -150,6 +150,36 @@ class WandbApi:
             f"there is no run {text!r} on {self._where}",
             f"looked in {_places(entity, looked)}; name it as entity/project/id",
         )
+
+    def some_runs(self, text: str, named: bool = False) -> list[Run]:
+        """Where ``run(text)`` looks: the newest hundred runs of each project; ``named``: those of that display name.
+
+        Without their configuration and values.
+        """
+        entity, project, name = self._parts(text, "runs")
+        filters = json.dumps({"display_name": name} if named else {})
+        found: list[Run] = []
+        for candidate in self._candidates(entity, project):
+            answer = self._find(queries.SOME_RUNS, entity=entity, project=candidate, filters=filters)
+            edges = at(answer, "project", "runs", "edges") or []
+            found += [run_of(edge["node"], entity, candidate) for edge in edges]
+        return found
+
+    def last_lines(self, run: Run, number: int) -> list[tuple[int, str]]:
+        """The last ``number`` lines (a server gives 1000 at most) of what ``run`` wrote, with their places from 0."""
+        answer = at(self._find(queries.LOG_TAIL, last=number, **_place(run)), "project", "run", "logLines") or {}
+        return [(int(edge["node"]["number"]), str(edge["node"]["line"])) for edge in answer.get("edges") or []]
+
+    def all_lines(self, run: Run) -> Iterator[tuple[int, str]]:
+        """``last_lines``, all of them."""
+        after = None
+        while True:
+            page = at(self._find(queries.LOG_PAGE, after=after, **_place(run)), "project", "run", "logLines") or {}
+            for edge in page.get("edges") or []:
+                yield int(edge["node"]["number"]), str(edge["node"]["line"])
+            after = at(page, "pageInfo", "endCursor")
+            if not at(page, "pageInfo", "hasNextPage") or not after:
+                return
 
     def history(self, run: Run, keys: list[str] | None = None) -> list[dict[str, Any]]:
         """Every row that ``run`` logged, in step order, never sampled.

@@ -36,6 +36,21 @@ SWEEP_RUNS = f"""query SweepRuns($entity: String!, $project: String!, $filters: 
 FIND_RUN = f"""query GetRun($entity: String!, $project: String!, $name: String!) {{
   project(name: $project, entityName: $entity) {{ run(name: $name) {{ {_RUN} }} }}
 }}"""
+SOME_RUNS = """query SomeRuns($entity: String!, $project: String!, $filters: JSONString) {
+  project(name: $project, entityName: $entity) {
+    runs(filters: $filters, first: 100, order: "-created_at") { edges { node { name displayName state } } }
+  }
+}"""
+# Without useImprovedPagination a server older than 0.77 would take `after` for something else.
+_LINES = "logLineCount logLines(%s) { edges { node { number line } } pageInfo { endCursor hasNextPage } }"
+LOG_TAIL = f"""query LogTail($entity: String!, $project: String!, $name: String!, $last: Int!) {{
+  project(name: $project, entityName: $entity) {{ run(name: $name) {{ {_LINES % "last: $last"} }} }}
+}}"""
+LOG_PAGE = f"""query LogPage($entity: String!, $project: String!, $name: String!, $after: String) {{
+  project(name: $project, entityName: $entity) {{ run(name: $name) {{
+    {_LINES % "first: 1000, after: $after, useImprovedPagination: true"}
+  }} }}
+}}"""
 STOPPED = """query RunStopped($entity: String, $project: String, $name: String!) {
   project(name: $project, entityName: $entity) { run(name: $name) { stopped } }
 }"""
@@ -44,7 +59,8 @@ LAST_STEP = """query LastStep($entity: String!, $project: String!, $name: String
 }"""
 AGENTS = """query SweepAgents($entity: String, $project: String, $name: String!) {
   project(name: $project, entityName: $entity) { sweep(sweepName: $name) {
-    agents { edges { node { id name host state totalRuns createdAt heartbeatAt } } }
+    agents { edges { node { id name host state totalRuns createdAt heartbeatAt
+      runs(first: 1, order: "-heartbeat_at") { edges { node { name state } } } } } }
   } }
 }"""
 CREATE_AGENT = """mutation CreateAgent($host: String!, $project: String, $entity: String, $sweep: String!) {

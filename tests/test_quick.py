@@ -36,7 +36,7 @@ def imported(*words: str) -> set[str]:
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["status", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["logs", "--help"]])
 def test_help_imports_neither_libraries_nor_rooms(words: list[str]) -> None:
     modules = imported(*words)
     assert modules & (HEAVY | NETWORK) == set()

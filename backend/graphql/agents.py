@@ -57,10 +57,12 @@ def resolve_runs(
     info: GraphQLResolveInfo,
     first: int | None = None,
     after: str | None = None,
+    order: str | None = None,
     **unused: Any,
 ) -> dict[str, Any]:
-    rows = info.context.rows
-    return listed(lambda limit, offset: agents.runs(rows, obj["id"], limit, offset), first, after)
+    """In order of creation, or, for ``-heartbeat_at``, the run that the agent works on first."""
+    rows, latest = info.context.rows, order == "-heartbeat_at"
+    return listed(lambda limit, offset: agents.runs(rows, obj["id"], limit, offset, latest), first, after)
 
 
 @run.field("agent")

@@ -55,12 +55,20 @@ def state(agent: sqlite3.Row, lost_before: str) -> str:
     return "RUNNING" if agent["heartbeat_at"] >= lost_before else "CRASHED"
 
 
-def runs(conn: sqlite3.Connection, pk: int, limit: int = -1, offset: int = 0) -> list[sqlite3.Row]:
-    """The runs that the agent was the last to work on, in order of their creation."""
+# There is no index by agent, but one by sweep, and an agent works for one sweep.
+_WORKED_ON = "agent_id = :agent AND sweep_id = (SELECT sweep_id FROM agents WHERE id = :agent)"
+
+
+def runs(
+    conn: sqlite3.Connection, pk: int, limit: int = -1, offset: int = 0, latest: bool = False
+) -> list[sqlite3.Row]:
+    """The runs that the agent was the last to work on, in order of their creation, or the latest heard of first."""
+    order = "heartbeat_at DESC, id DESC" if latest else "id"
+    values = {"agent": pk, "limit": limit, "offset": offset}
     return conn.execute(
-        "SELECT * FROM runs WHERE agent_id = ? ORDER BY id LIMIT ? OFFSET ?", (pk, limit, offset)
+        f"SELECT * FROM runs WHERE {_WORKED_ON} ORDER BY {order} LIMIT :limit OFFSET :offset", values
     ).fetchall()
 
 
 def run_count(conn: sqlite3.Connection, pk: int) -> int:
-    return int(conn.execute("SELECT count(*) FROM runs WHERE agent_id = ?", (pk,)).fetchone()[0])
+    return int(conn.execute(f"SELECT count(*) FROM runs WHERE {_WORKED_ON}", {"agent": pk}).fetchone()[0])
