@@ -18,9 +18,10 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from ..errors import SweepkitError, Unreachable, UsageError
-from . import checkpoint, compute, config, naming, tasks
+from . import checkpoint, compute, config, distributed, naming, tasks
 from .compute import Computing
 from .config import Hyperparameters
+from .distributed import ALONE, Ranks
 from .model import SmallCNN, make_optimizer
 from .preemption import Preemption
 
@@ -59,6 +60,7 @@ class Trial:
     model: SmallCNN
     optimizer: torch.optim.Optimizer
     computing: Computing
+    ranks: Ranks  # the processes that train it together; mostly there is one
     folder: Path
     progress: Progress = field(default_factory=Progress)
 
@@ -74,18 +76,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "help" in arguments:
             print(USAGE)
             return 0
-        with Preemption() as requests:
-            return _within_run(arguments, requests)
+        with Preemption() as requests, distributed.join() as ranks:
+            return _within_run(arguments, requests, ranks)
     except SweepkitError as error:
         return _tell(error)
 
 
-def _within_run(arguments: dict[str, Any], requests: Preemption) -> int:
+def _within_run(arguments: dict[str, Any], requests: Preemption, ranks: Ranks) -> int:
     """Start the run, train, and end the run with the exit code, so that W&B records how it ended."""
-    run = start_run(arguments, requests)
+    run = start_run(arguments, requests) if ranks.leads else ranks.silent_run(arguments)
     code = 1
     try:
-        code = fit(prepare(run, arguments), requests)
+        code = fit(prepare(run, arguments, ranks), requests)
     except SweepkitError as error:
         code = _tell(error)
     except KeyboardInterrupt:
@@ -122,7 +124,7 @@ def start_run(arguments: dict[str, Any], requests: Preemption) -> wandb.Run:
         raise Unreachable(f"wandb: {error}", "check WANDB_BASE_URL and WANDB_API_KEY, or WANDB_MODE=offline") from error
 
 
-def prepare(run: wandb.Run, arguments: Mapping[str, Any]) -> Trial:
+def prepare(run: wandb.Run, arguments: Mapping[str, Any], ranks: Ranks = ALONE) -> Trial:
     """Hyperparameters, data, model and optimizer of a run; the weights and the data depend on the seed alone.
 
     Raises:
@@ -134,15 +136,17 @@ def prepare(run: wandb.Run, arguments: Mapping[str, Any]) -> Trial:
     hyper = config.read(given)
     task = tasks.find(hyper.task)
     hyper = replace(hyper, data_fraction=tasks.fraction_of(task, hyper.data_fraction))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = ranks.device()
     hyper = replace(hyper, precision=compute.resolve(hyper.precision, device))
+    ranks.check_same(asdict(hyper))
     naming.name_run(run, arguments)
     run.config.update(config.missing(given, hyper))
     for metric in METRICS:  # charts over epochs; no summary= here, it would turn the plain summary values into dicts
         run.define_metric(metric, step_metric="epoch")
     run.summary.update({"task": task.name, "trainer": "sweepkit", "precision": hyper.precision})
 
-    data = tasks.load(task, tasks.data_root(hyper.data_root), hyper.data_fraction or 1.0, hyper.seed)
+    with ranks.leader_first():
+        data = tasks.load(task, tasks.data_root(hyper.data_root), hyper.data_fraction or 1.0, hyper.seed)
     computing = compute.plan(hyper.precision, device, data.train_x.shape[1:], hyper.hidden_layer_width)
     mean, std = channel_statistics(data.train_x)
     torch.manual_seed(hyper.seed)
@@ -150,7 +154,7 @@ def prepare(run: wandb.Run, arguments: Mapping[str, Any]) -> Trial:
     model.to(device)
     data = tasks.Data(*(tensor.to(device) for tensor in (data.train_x, data.train_y, data.val_x, data.val_y)))
     optimizer = make_optimizer(model, hyper)
-    return Trial(run, hyper, task, data, model, optimizer, computing, checkpoint.folder(run.id))
+    return Trial(run, hyper, task, data, model, optimizer, computing, ranks, checkpoint.folder(run.id))
 
 
 def fit(trial: Trial, requests: Preemption) -> int:
@@ -159,15 +163,18 @@ def fit(trial: Trial, requests: Preemption) -> int:
     Raises:
         SweepkitError: the loss is no longer a number, or a checkpoint cannot be written.
     """
-    resume(trial)
+    if trial.ranks.leads:
+        resume(trial)
+    start_together(trial)
     epochs = trial.hyper.epochs
     batches = -(-len(trial.data.train_x) // trial.hyper.batch_size)
     done = (trial.progress.epoch - 1) * batches + trial.progress.batch
-    with tqdm(total=epochs * batches, initial=done, unit="batch", disable=None, file=sys.stderr) as bar:
+    hidden = None if trial.ranks.leads else True  # None shows the bar on a terminal
+    with tqdm(total=epochs * batches, initial=done, unit="batch", disable=hidden, file=sys.stderr) as bar:
         while trial.progress.epoch <= epochs:
             train_loss, speed = train_epoch(trial, requests, bar)
-            if requests.requested:
-                return end_early(trial, requests.requested)
+            if request := trial.ranks.agree(requests.requested):
+                return end_early(trial, request)
             finish_epoch(trial, train_loss, speed)
             bar.set_postfix(trial.progress.history[-1], refresh=False)
     keep_best(trial)
@@ -177,15 +184,16 @@ def fit(trial: Trial, requests: Preemption) -> int:
 def train_epoch(trial: Trial, requests: Preemption, bar: tqdm[Any]) -> tuple[float, float]:
     """The rest of the epoch under way: (mean loss of its images, images a second). Ends early on a request."""
     x, y, size = trial.data.train_x, trial.data.train_y, trial.hyper.batch_size
-    progress = trial.progress
+    progress, ranks = trial.progress, trial.ranks
     order = torch.randperm(len(x), generator=epoch_generator(trial.hyper.seed, progress.epoch)).to(x.device)
     trial.model.train()
     started, images = time.perf_counter(), 0
     total = torch.tensor(progress.loss_sum, dtype=torch.float64, device=x.device)
     for chosen in order.split(size)[progress.batch :]:
-        if requests.requested:
+        if ranks.agree(requests.requested):
             break
-        total += step(trial.model, trial.optimizer, x[chosen], y[chosen], trial.computing) * len(chosen)
+        ranks.draw(trial.hyper.seed, progress.epoch, progress.batch)
+        total += step(trial.model, trial.optimizer, x[chosen], y[chosen], trial.computing, ranks) * len(chosen)
         images += len(chosen)
         progress.batch += 1
         bar.update()
@@ -193,41 +201,50 @@ def train_epoch(trial: Trial, requests: Preemption, bar: tqdm[Any]) -> tuple[flo
     return progress.loss_sum / len(x), images / max(time.perf_counter() - started, 1e-9)
 
 
-def step(model: SmallCNN, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, computing: Computing) -> Tensor:
-    """One step on one batch; its loss before the step. A closure, because LBFGS evaluates it several times."""
+def step(
+    model: SmallCNN, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, computing: Computing, ranks: Ranks = ALONE
+) -> Tensor:
+    """One step on one batch, of which each rank computes its part; the loss of all of it before the step.
+
+    A closure, because LBFGS evaluates it several times.
+    """
 
     def closure() -> Tensor:
         optimizer.zero_grad()
         total = torch.zeros((), device=x.device)
         with torch.enable_grad():
-            for images, labels in computing.pieces(x, y):  # the gradient of their sum is that of the whole batch
+            for images, labels in computing.pieces(
+                ranks.part(x), ranks.part(y)
+            ):  # the gradient of their sum is that of the whole batch
                 with computing.precise():
                     logits = model(images)
                 loss = functional.cross_entropy(logits.float(), labels, reduction="sum") / len(x)
                 loss.backward()
                 total += loss.detach()
-        return total
+        ranks.add_gradients(model)
+        return ranks.total(total)
 
     return compute.take_step(optimizer, closure).detach()
 
 
 @torch.inference_mode()
-def evaluate(model: SmallCNN, x: Tensor, y: Tensor, computing: Computing) -> tuple[float, float]:
-    """(mean cross-entropy, accuracy from 0 to 1) over all images."""
+def evaluate(model: SmallCNN, x: Tensor, y: Tensor, computing: Computing, ranks: Ranks = ALONE) -> tuple[float, float]:
+    """(mean cross-entropy, accuracy from 0 to 1) over all images, of which each rank looks at its part."""
     model.eval()
-    loss, right = torch.zeros(2, dtype=torch.float64, device=x.device)  # on the device: reading a value waits for it
-    for images, labels in computing.pieces(x, y):
+    sums = torch.zeros(2, dtype=torch.float64, device=x.device)  # on the device: reading a value waits for it
+    for images, labels in computing.pieces(ranks.part(x), ranks.part(y)):
         with computing.precise():
             logits = model(images).float()
-        loss += functional.cross_entropy(logits, labels, reduction="sum")
-        right += (logits.argmax(1) == labels).sum()
-    return loss.item() / len(x), right.item() / len(x)
+        sums[0] += functional.cross_entropy(logits, labels, reduction="sum")
+        sums[1] += (logits.argmax(1) == labels).sum()
+    loss, right = ranks.total(sums).tolist()
+    return loss / len(x), right / len(x)
 
 
 def finish_epoch(trial: Trial, train_loss: float, speed: float) -> None:
     """Validate, keep the best, log the epoch's row, write the last checkpoint."""
     progress = trial.progress
-    val_loss, val_acc = evaluate(trial.model, trial.data.val_x, trial.data.val_y, trial.computing)
+    val_loss, val_acc = evaluate(trial.model, trial.data.val_x, trial.data.val_y, trial.computing, trial.ranks)
     if not (abs(train_loss) < float("inf") and abs(val_loss) < float("inf")):  # false for NaN too
         raise SweepkitError(
             f"the loss is no longer a number in epoch {progress.epoch} (train {train_loss}, val {val_loss})",
@@ -255,6 +272,8 @@ def end_early(trial: Trial, request: str) -> int:
     """Checkpoint in the middle of an epoch; the exit code."""
     save_last(trial)
     where = f"epoch {trial.progress.epoch}, batch {trial.progress.batch}"
+    if not trial.ranks.leads:
+        return 0 if request == "stop" else PREEMPTED
     if request == "stop":
         print(f"sweepkit: the backend stopped this run in {where}", file=sys.stderr)
         keep_best(trial)
@@ -266,6 +285,8 @@ def end_early(trial: Trial, request: str) -> int:
 
 def save_best(trial: Trial, metric: dict[str, float]) -> None:
     """What predicting and reporting need, and nothing of the training."""
+    if not trial.ranks.leads:
+        return
     content = {
         "run": trial.run.id,
         "epoch": trial.progress.epoch,
@@ -281,6 +302,8 @@ def save_best(trial: Trial, metric: dict[str, float]) -> None:
 
 def save_last(trial: Trial) -> None:
     """What going on needs: the state of everything that the next batch depends on."""
+    if not trial.ranks.leads:
+        return
     content = {
         "run": trial.run.id,
         "config": asdict(trial.hyper),
@@ -296,7 +319,7 @@ def save_last(trial: Trial) -> None:
 def keep_best(trial: Trial) -> None:
     """Save the best checkpoint as the run's file ``checkpoint/best.pt``, so that it is found on any host."""
     best = trial.folder / BEST
-    if not best.is_file():
+    if not trial.ranks.leads or not best.is_file():
         return
     kept = Path(trial.run.dir) / "checkpoint" / BEST
     kept.parent.mkdir(exist_ok=True)
@@ -349,6 +372,18 @@ def _restore(trial: Trial, content: dict[str, Any]) -> None:
     if trial.computing.device.type == "cuda" and content["cuda_rng"]:
         torch.cuda.set_rng_state_all(content["cuda_rng"])
     trial.progress = progress
+
+
+def start_together(trial: Trial) -> None:
+    """Every rank starts where the leader does, who alone looks at the run and at its checkpoints."""
+    if trial.ranks.count == 1:
+        return
+    own = (asdict(trial.progress), trial.model.state_dict(), trial.optimizer.state_dict())
+    progress, model, optimizer = trial.ranks.from_leader(own)
+    if not trial.ranks.leads:
+        trial.progress = Progress(**progress)
+        trial.model.load_state_dict(model)
+        trial.optimizer.load_state_dict(optimizer)
 
 
 def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
