@@ -11,6 +11,7 @@ It is started for every trial, so it imports only what starts in a few milliseco
 """
 
 import ctypes
+import fcntl
 import os
 import resource
 import select
@@ -19,11 +20,20 @@ import sys
 import time
 from contextlib import suppress
 
+if __package__:
+    from .bounded_log import BoundedLog
+else:  # run as a script, in Python's isolated mode, which does not look beside it
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    from bounded_log import BoundedLog  # type: ignore[no-redef]
+
+    del sys.path[0]
+
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 FLUSH = 5.0  # seconds that a helper of an ended trial, such as wandb's own process, may take to send what it holds
 POLITE = 3.0  # seconds between SIGTERM and SIGKILL for what is still there then
 ORPHANED = 10.0  # seconds that a trial has to checkpoint when its agent died
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as shells say it
+OUTPUT = 2**18  # bytes of the trial's output that are taken at once
 
 
 def prctl(option: int, value: int) -> None:
@@ -50,15 +60,8 @@ def fork() -> int:
     return 0
 
 
-def start(argv: list[str]) -> int:
-    """Start the trial as a program; its process id."""
-    try:
-        pid = fork()
-    except OSError as error:
-        os.write(2, f"cannot start {argv[0]}: {error.strerror}\n".encode())
-        os._exit(NOT_EXECUTABLE)
-    if pid:
-        return pid
+def execute(argv: list[str]) -> None:
+    """Become the trial's program; what is wrong with it is told as its output, and in its exit code as shells do."""
     try:
         os.execvp(argv[0], argv)
     except FileNotFoundError:
@@ -141,6 +144,32 @@ class Guard:
         self.deadline: float | None = None
         self.listening = True
         self.service: set[int] = set()
+        self.output = -1
+
+    def fork(self) -> int:
+        """Fork the trial's first process as ``fork`` does. Its output comes to this process, which keeps it within
+        bounds in what was its own standard output."""
+        self.output, end = os.pipe()
+        with suppress(OSError, AttributeError):  # not Linux, or a user's pipes are many: a small one does as well
+            fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 2**20)
+        self.log = BoundedLog(1)
+        pid = fork()
+        if pid == 0:
+            for descriptor in (1, 2):
+                os.dup2(end, descriptor)
+            os.close(self.output)
+        os.close(end)
+        return pid
+
+    def start(self, argv: list[str]) -> None:
+        """Start the trial as a program."""
+        try:
+            self.main = self.fork()
+        except OSError as error:
+            os.write(2, f"cannot start {argv[0]}: {error.strerror}\n".encode())
+            os._exit(NOT_EXECUTABLE)
+        if self.main == 0:
+            execute(argv)
 
     def told(self, *_: object) -> None:
         self.asked += b"t"
@@ -160,6 +189,8 @@ class Guard:
             reap(self.main, status)
             self.service = {pid for pid in self.service if lives(pid)}
         self.clear(b"k" in self.asked)
+        while self.output >= 0 and self.hear(0.0):
+            pass
         return status
 
     def farewell(self, status: int) -> set[int]:
@@ -170,13 +201,30 @@ class Guard:
         """For a word of the agent, the end of a child, or the deadline, and no longer than ``timeout``."""
         if self.deadline is not None:
             timeout = max(0.05, self.deadline - time.monotonic())
-        ready, _, _ = select.select([self.agent, self.waker] if self.listening else [self.waker], [], [], timeout)
+        watched = [self.waker]
+        watched += [self.agent] if self.listening else []
+        watched += [self.output] if self.output >= 0 else []
+        ready, _, _ = select.select(watched, [], [], timeout)
+        if self.output in ready:
+            self.hear()
         if self.waker in ready:
             os.read(self.waker, 4096)
         if self.agent in ready:
             word = os.read(self.agent, 64)
             self.listening = bool(word)
             self.asked += word
+
+    def hear(self, timeout: "float | None" = None) -> bool:
+        """Take what the trial has written; whether there was anything."""
+        if timeout is not None and not select.select([self.output], [], [], timeout)[0]:
+            return False
+        data = os.read(self.output, OUTPUT)
+        if data:
+            self.log.write(data)
+        else:  # nobody is left who could write
+            os.close(self.output)
+            self.output = -1
+        return bool(data)
 
     def obey(self) -> None:
         if b"k" in self.asked:
@@ -219,5 +267,5 @@ def end(status: int) -> None:
 
 if __name__ == "__main__":
     guard = Guard(0)
-    guard.main = start(sys.argv[1:])
+    guard.start(sys.argv[1:])
     end(guard.run())

@@ -112,7 +112,7 @@ def start(
     _write_parameters(parameters, command["args"])
     if rendered.json_text is not None:
         json_file.write_text(rendered.json_text, encoding="utf-8")
-    with log.open("ab") as output:
+    with log.open("a+b") as output:  # the guard keeps it within bounds, for which it reads it too
         process = launcher.start(Order(rendered.argv, environment, output))
     return Trial(run_id, {name: entry["value"] for name, entry in command["args"].items()}, slot, log, process, mark)
 

@@ -168,3 +168,32 @@ def test_a_run_id_leads_to_no_other_folder(start: Start, tmp_path: Path) -> None
     trial = start("", name="../../../x")
     assert trial.wait(10)
     assert trial.log.parent == tmp_path / "home" / "trials" / "s1"
+
+
+def test_a_gigabyte_without_a_newline_fills_neither_memory_nor_disk(start: Start) -> None:
+    """A sixteenth of one; the bounds do not know how much is still to come."""
+    trial = start("""
+        import os, sys
+        print("first words", flush=True)
+        for _ in range(64):
+            os.write(1, b"x" * 2**20)
+        os.write(2, b"last words")
+    """)
+    most = 0
+    while not trial.wait(0.02):
+        most = max(most, psutil.Process(trial.process.pid).memory_info().rss if trial.poll() is None else 0)
+    text = trial.log.read_bytes()
+    assert trial.poll() == 0 and len(text) < 3.1 * 2**20 and 0 < most < 64 * 2**20
+    assert text.startswith(b"first words\nxxx") and text.endswith(b"xlast words")
+    assert b"bytes of output are left out here" in text
+
+
+def test_a_disk_without_room_for_output_does_not_disturb_the_trial(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "home" / "trials" / "s1").mkdir(parents=True)
+    (tmp_path / "home" / "trials" / "s1" / "run1.log").symlink_to("/dev/full")
+    trial = start("""
+        for _ in range(1000):
+            print("x" * 1000, flush=True)
+        open("done", "w").close()
+    """)
+    assert trial.wait(10) and trial.poll() == 0 and Path("done").exists()
