@@ -108,6 +108,17 @@ class Parameter:
         """The values of a grid search as a list. Raises SpaceError where W&B's grid refuses the distribution."""
         return list(self._grid)
 
+    def grid_position(self, value: Any) -> int | None:
+        """Where a grid search has a value among those of ``grid``; None for one that it does not have."""
+        grid = self._grid
+        if isinstance(grid, tuple):
+            return self._grid_positions.get(canonical(value))
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            return None
+        position = round((value - grid[0]) / (grid[1] - grid[0])) if len(grid) > 1 else 0
+        found = 0 <= position < len(grid) and canonical(grid[position]) == canonical(value)
+        return position if found else None
+
     def size(self) -> int | None:
         """How many different values can be drawn, or None where there is no end to them."""
         if self.distribution == "constant":
@@ -153,6 +164,10 @@ class Parameter:
         if self.distribution == "q_uniform":
             return _Steps(self.min, self.max, self.q)
         raise _grid_refusal(self)
+
+    @cached_property
+    def _grid_positions(self) -> dict[str, int]:
+        return {canonical(value): position for position, value in enumerate(self._grid)}
 
     def _category(self, u: float) -> int:
         if not self.probabilities:

@@ -53,6 +53,16 @@ class Space:
             chosen[parameter.name] = values[digit]
         return dict(reversed(chosen.items()))
 
+    def grid_position(self, flat: Mapping[str, Any]) -> int | None:
+        """The inverse of ``grid_at``; None for a configuration that the grid does not have."""
+        position = 0
+        for parameter in self.parameters:
+            digit = parameter.grid_position(flat[parameter.name]) if parameter.name in flat else None
+            if digit is None:
+                return None
+            position = position * len(parameter.grid()) + digit
+        return position
+
     def size(self) -> int | None:
         """How many different configurations can be drawn, or None where there is no end to them."""
         sizes = [parameter.size() for parameter in self.parameters]

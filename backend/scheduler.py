@@ -52,7 +52,7 @@ class Scheduler:
         """Commands for an agent whose runs ``alive`` are alive, and which saw the runs ``ended`` end. Raises Gone."""
         noted = self._database.write(lambda conn: _note(conn, agent_id, alive, ended))
         try:
-            study = self._studies.of(noted.sweep)
+            study = self._studies.of(noted.sweep, self._database)
         except SettingsError as error:  # cannot happen to a sweep that was made by this version
             _log.error("sweep %s cannot be searched: %s", noted.sweep["name"], error)
             return []
@@ -67,7 +67,7 @@ class Scheduler:
 
     def _follow(self, study: Study, sweep_id: int) -> None:
         """Bring the search up to date; act on early termination and on a target that was reached."""
-        decisions = study.follow_if_due(self._database.read())
+        decisions = study.follow(self._database.read())
         ended = study.engine.has_terminator() and study.engine.should_terminate_sweep()
         if not decisions and not ended:
             return

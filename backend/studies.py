@@ -1,6 +1,6 @@
-"""What a sweep's search knows, kept in memory and in step with the store's rows.
+"""What a sweep's search knows, in step with the store's rows: in memory are the runs that are alive, and no others.
 
-Nothing here is worth keeping: a study that was dropped, or a restarted server, reads the rows again.
+Nothing here is worth keeping: a study that was dropped, or a restarted server, goes on from the store.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,18 +19,14 @@ from . import search
 from .search import RunWithMetrics, StopDecision
 from .search import settings as sweep_settings
 from .search.digest import Digest
+from .search.interface import ALIVE
 from .storage import sweeps, trials
+from .storage.database import Database
+from .study_ledger import StoreLedger
 
 MOST = 64  # studies in memory
 IDLE = 600.0  # s: a study that nobody asked for so long is dropped,
 IDLE_WHEN_OVER = 30.0  # s: or only so long, when its sweep gives out no more; its last agents come for their leave
-_LONG = 0.02  # s of work: a look at the rows that takes longer is not taken all the time,
-_SHARE = 0.1  # but for this share of the time at most
-
-_CHANGED = """
-    SELECT runs.id, runs.name, runs.state, runs.updated_at, runs.history_lines, trials.configuration, trials.stopped_at
-    FROM runs LEFT JOIN trials ON trials.run_id = runs.id WHERE runs.sweep_id = ? ORDER BY runs.id
-"""
 
 
 @dataclass
@@ -40,95 +37,113 @@ class _Log:
     lines: int = 0
 
 
+@dataclass
+class _Alive:
+    """A run that is alive: the engine's id of it, and what the engine was told last."""
+
+    engine_id: str
+    log: _Log
+    mark: tuple[Any, ...] | None = None
+    data: RunWithMetrics | None = None
+
+
 class Study:
     """One sweep's search. Hold ``lock`` while using it."""
 
-    def __init__(self, sweep: sqlite3.Row) -> None:
+    def __init__(self, sweep: sqlite3.Row, database: Database) -> None:
         self.lock = threading.Lock()
         self.good_until = 0.0  # by the monotonic clock
         self.config = str(sweep["config"])
-        self.settings = sweep_settings.read(sweep_settings.load(self.config))
-        self.engine = search.make(self.settings, sweep["name"])
+        loaded = sweep_settings.load(self.config)
+        self.settings = sweep_settings.read(loaded)
         self._sweep_id = int(sweep["id"])
-        self._ids: dict[int, str] = {}  # run row -> the engine's id
-        self._marks: dict[int, tuple[Any, ...]] = {}
-        self._logs: dict[int, _Log] = {}
-        self._running: dict[int, RunWithMetrics] = {}
+        self._ledger = StoreLedger(database, self._sweep_id, self.settings, loaded)
+        self.engine = search.make(self.settings, sweep["name"], self._ledger)
+        self._alive: dict[int, _Alive] = {}  # by the runs' rows
         self._primed = False
-        self._look_again = 0.0  # by the monotonic clock
-
-    def follow_if_due(self, conn: sqlite3.Connection) -> dict[int, StopDecision]:
-        """``follow``, but passed over where it would take too much of the time: a look at 10,000 runs takes long.
-
-        Agents ask every few seconds, and a hundred of them all the time; what one misses, the next one sees.
-        """
-        if time.monotonic() < self._look_again:
-            return {}
-        before = time.thread_time()
-        found = self.follow(conn)
-        took = time.thread_time() - before
-        if took > _LONG:
-            self._look_again = time.monotonic() + took * (1 / _SHARE - 1)
-        return found
 
     def follow(self, conn: sqlite3.Connection) -> dict[int, StopDecision]:
         """Tell the search what has changed in the rows. Returns which runs (by row) to stop early, and why."""
         if not self._primed:
+            self._ledger.begin()
             self._tell_priors(conn)
-        rows = conn.execute(_CHANGED, (self._sweep_id,)).fetchall()
-        self._forget(self._ids.keys() - {row["id"] for row in rows})
-        changed = [row for row in rows if self._marks.get(row["id"]) != _mark(row)]
-        learned = {row["id"]: self._learn(conn, row) for row in changed}
-        found = {**self._running, **learned} if learned else {}  # a new value of one moves the threshold of all
-        self._running = {pk: data for pk, data in {**self._running, **learned}.items() if data.state == "running"}
-        stopped = self.engine.prune_runs([self._ids[pk] for pk in found], list(found.values()))
-        rows_by_id = {engine_id: pk for pk, engine_id in self._ids.items()}
-        decisions = ((rows_by_id[engine_id], self.engine.decision(engine_id)) for engine_id in stopped)
-        return {pk: decision for pk, decision in decisions if decision is not None}
+            self._primed = True
+        gone = set(self._alive)
+        is_news = False
+        for rows in self._ledger.open_runs():
+            for row in rows:
+                gone.discard(row["id"])
+                is_news |= self._learn(conn, row)
+            self._ledger.keep()
+        self._forget(gone)
+        return self._stops() if is_news else {}  # a new value of one moves the threshold of all
 
     def made(self, run: sqlite3.Row, suggestion: search.RunSuggestion) -> None:
         """The search's suggestion has become a run."""
-        self._ids[run["id"]] = suggestion.run_id
+        self._alive[run["id"]] = _Alive(suggestion.run_id, self._new_log())
+        self._ledger.follow(suggestion.run_id, run)
 
     def _tell_priors(self, conn: sqlite3.Connection) -> None:
         for row in sweeps.priors(conn, self._sweep_id):
             config = trials.plain(row["config"])
-            self.engine.tell_existing_finished_run(self._data(conn, row, config, stopped=False))
-        self._primed = True
+            told = self._data(conn, row, config, self._new_log(), stopped=False)
+            self.engine.tell_existing_finished_run(told)
 
     def _forget(self, gone: set[int]) -> None:
+        """Runs that were deleted, or left the sweep."""
         for pk in gone:
-            self.engine.forget_run(self._ids.pop(pk))
-            self._marks.pop(pk, None)
-            self._logs.pop(pk, None)
-            self._running.pop(pk, None)
+            self.engine.forget_run(self._alive.pop(pk).engine_id)
 
-    def _learn(self, conn: sqlite3.Connection, row: sqlite3.Row) -> RunWithMetrics:
-        pk = row["id"]
-        config = json.loads(row["configuration"]) if row["configuration"] else _config(conn, pk)
-        data = self._data(conn, row, config, stopped=bool(row["stopped_at"]))
-        if pk not in self._ids:
-            self._ids[pk] = self.engine.tell_existing_active_run(data)
-        self._marks[pk] = _mark(row)
-        return data
+    def _learn(self, conn: sqlite3.Connection, row: sqlite3.Row) -> bool:
+        """Tell the search of one run; whether there was something to tell."""
+        mark = (row["state"], row["updated_at"], row["history_lines"], row["stopped_at"])
+        run = self._alive.get(row["id"]) or self._adopt(conn, row)
+        if run.mark == mark:
+            return False
+        run.data = self._data(conn, row, {}, run.log, stopped=bool(row["stopped_at"]))  # its config is known by now
+        run.mark = mark
+        self._ledger.follow(run.engine_id, row)
+        self.engine.tell_run(run.engine_id, run.data)
+        if row["state"] not in ALIVE:
+            del self._alive[row["id"]]
+        return True
+
+    def _adopt(self, conn: sqlite3.Connection, row: sqlite3.Row) -> _Alive:
+        """A run that is new here: handed out before a restart, enqueued, come by itself, or alive again."""
+        config = json.loads(row["configuration"]) if row["configuration"] else _config(conn, row["id"])
+        engine_id = self.engine.tell_existing_active_run(search.Run(config, row["state"], row["name"]))
+        self._ledger.adopt(engine_id, row, self.engine.key(config))
+        run = self._alive[row["id"]] = _Alive(engine_id, self._new_log())
+        return run
+
+    def _stops(self) -> dict[int, StopDecision]:
+        running = {
+            run.engine_id: (pk, run.data)
+            for pk, run in self._alive.items()
+            if run.data is not None and run.data.state == "running"
+        }
+        stopped = self.engine.prune_runs(list(running), [data for _, data in running.values()])
+        decisions = ((running[engine_id][0], self.engine.decision(engine_id)) for engine_id in stopped)
+        return {pk: decision for pk, decision in decisions if decision is not None}
 
     def _data(
-        self, conn: sqlite3.Connection, row: sqlite3.Row, config: dict[str, Any], stopped: bool
+        self, conn: sqlite3.Connection, row: sqlite3.Row, config: Mapping[str, Any], log: _Log, stopped: bool
     ) -> RunWithMetrics:
         metric = self.settings.metric
         if metric is None:
             return RunWithMetrics(config, row["state"], row["name"], stopped_early=stopped)
-        history = self._history(conn, row["id"], row["history_lines"], metric.name)
+        history = self._history(conn, row["id"], row["history_lines"], metric.name, log)
         return RunWithMetrics(
             config, row["state"], row["name"], history, _summary(conn, row["id"], metric.name), stopped
         )
 
-    def _history(self, conn: sqlite3.Connection, pk: int, lines: int, name: str) -> Digest:
+    def _new_log(self) -> _Log:
+        return _Log(Digest(self.settings.early.bands if self.settings.early else ()))
+
+    def _history(self, conn: sqlite3.Connection, pk: int, lines: int, name: str, log: _Log) -> Digest:
         """The metric's finite values in order; only lines that were not read before are read."""
-        log = self._logs.get(pk)
-        if log is None or lines < log.lines:  # it is new, or was started over
-            bands = self.settings.early.bands if self.settings.early else ()
-            log = self._logs[pk] = _Log(Digest(bands))
+        if lines < log.lines:  # it was started over
+            log.values, log.lines = self._new_log().values, 0
         query = "SELECT row FROM history WHERE run_id = ? AND line >= ? AND line < ? ORDER BY line"
         for row in conn.execute(query, (pk, log.lines, lines)):
             value = _number(sweeps.dig(json.loads(row["row"]), name))
@@ -145,12 +160,12 @@ class Studies:
         self._lock = threading.Lock()
         self._kept: OrderedDict[int, Study] = OrderedDict()
 
-    def of(self, sweep: sqlite3.Row) -> Study:
+    def of(self, sweep: sqlite3.Row, database: Database) -> Study:
         """The sweep's study; a new one when its configuration was edited. Raises SettingsError."""
         with self._lock:
             study = self._kept.get(sweep["id"])
             if study is None or study.config != sweep["config"]:
-                study = self._kept[sweep["id"]] = Study(sweep)
+                study = self._kept[sweep["id"]] = Study(sweep, database)
             self._kept.move_to_end(sweep["id"])
             now = time.monotonic()
             study.good_until = now + (IDLE if sweep["state"] in sweeps.OPEN else IDLE_WHEN_OVER)
@@ -162,10 +177,6 @@ class Studies:
             del self._kept[key]
         while len(self._kept) > MOST:
             self._kept.popitem(last=False)
-
-
-def _mark(row: sqlite3.Row) -> tuple[Any, ...]:
-    return row["state"], row["updated_at"], row["history_lines"], row["stopped_at"]
 
 
 def _config(conn: sqlite3.Connection, pk: int) -> dict[str, Any]:

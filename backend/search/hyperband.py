@@ -6,7 +6,7 @@ package (``sweeps`` 0.3 on PyPI). An iteration is a logged, finite value of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,32 +57,26 @@ class Hyperband:
             raise HyperbandError("early_terminate gives no band: raise `max_iter` or `s`, or lower `eta`")
         return cls(bands, eta, given.get("strict", True) is True)
 
-    def thresholds(self, histories: Mapping[str, Sequence[float]], metric: Metric) -> list[float | None]:
-        """The value to reach at each band: that of rank n/eta among the n runs that reached it, None if none did."""
-        return [self._threshold(band, histories, metric) for band in self.bands]
+    def rank(self, runs: int) -> int:
+        """Which of the sorted values of the ``runs`` that reached a band is its threshold, counted from 0."""
+        return int(runs / self.eta)
 
     def decide(
-        self, histories: Mapping[str, Sequence[float]], running: Set[str], metric: Metric
+        self, running: Mapping[str, Sequence[float]], threshold: Callable[[int], float | None], metric: Metric
     ) -> dict[str, StopDecision]:
-        """Which of ``running`` to stop, by the histories of all runs of the sweep, each with its reason."""
+        """Which of the ``running`` histories to stop, by each band's threshold, each with its reason."""
         thresholds: dict[int, float | None] = {}
         found: dict[str, StopDecision] = {}
-        for run_id in running:
-            history = histories[run_id]
+        for run_id, history in running.items():
             band = max((band for band in self.bands if band <= len(history)), default=None)
             if band is None:
                 continue
             if band not in thresholds:
-                thresholds[band] = self._threshold(band, histories, metric)
+                thresholds[band] = threshold(band)
             decision = self._judge(history, band, thresholds[band], metric)
             if decision is not None:
                 found[run_id] = decision
         return found
-
-    def _threshold(self, band: int, histories: Mapping[str, Sequence[float]], metric: Metric) -> float | None:
-        at_band = [history[band - 1] for history in histories.values() if len(history) >= band]
-        values = sorted(at_band, reverse=metric.maximize)
-        return values[int(len(values) / self.eta)] if values else None
 
     def _judge(
         self, history: Sequence[float], band: int, threshold: float | None, metric: Metric

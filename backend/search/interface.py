@@ -1,8 +1,8 @@
 """Ask and tell: what the scheduler needs of a search engine, with the method names of W&B's own sweep scheduler.
 
 Source of the names and of their meaning: ``wandb.sdk.sweeps.scheduler.optimizer.Optimizer`` of the wandb client. An
-engine holds no state that the rows of the store could not give back: whoever makes one tells it the runs that there
-are, in order of their creation, and goes on.
+engine holds the runs that are alive, and no state that a ledger and the rows of the store could not give back: whoever
+makes one tells it the runs that there are and that its ledger does not know, in order of their creation, and goes on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from ...space import Space, canonical
 from .hyperband import StopDecision
+from .ledger import Ledger, Outcome
 from .metric import Metric
 from .settings import Settings
 
@@ -55,6 +56,12 @@ class RunWithMetrics(Run):
         """The best value over history and summary, by the metric's goal."""
         return metric.best(self.values)
 
+    def imputed(self, strategy: str, metric: Metric) -> float | None:
+        """What the run is worth by ``best`` or ``latest``; None by ``worst``, which only all runs together tell."""
+        if strategy == "best":
+            return self.best(metric)
+        return self.values[-1] if strategy == "latest" and self.values else None
+
 
 @dataclass
 class Engine(ABC):
@@ -65,11 +72,12 @@ class Engine(ABC):
 
     settings: Settings
     seed: str
-    _runs: dict[str, RunWithMetrics] = field(default_factory=dict, init=False)
-    _taken: Counter[str] = field(default_factory=Counter, init=False)
-    _prior: list[RunWithMetrics] = field(default_factory=list, init=False)
+    ledger: Ledger
+    _runs: dict[str, RunWithMetrics] = field(default_factory=dict, init=False)  # alive; those that were asked for, too
+    _taken: Counter[str] = field(default_factory=Counter, init=False)  # what they try
+    _reached: dict[str, dict[int, float]] = field(default_factory=dict, init=False)  # as the ledger was told
     _decisions: dict[str, StopDecision] = field(default_factory=dict, init=False)
-    _asked: int = field(default=0, init=False)
+    _named: int = field(default=0, init=False)
 
     @property
     def space(self) -> Space:
@@ -89,20 +97,29 @@ class Engine(ABC):
         return found
 
     def tell_run(self, run_id: str, data: RunWithMetrics) -> None:
-        """The latest state and metric of a run; told as often as it changes. Raises KeyError for an unknown id."""
-        before = self._runs[run_id]
-        self._runs[run_id] = replace(data, config=before.config)
+        """The latest state and metric of a run; told as often as it changes.
+
+        A run that is over goes to the ledger and its id is no more; should it run again, it is told as an existing one.
+        Raises KeyError for an unknown id.
+        """
+        run = self._runs[run_id] = replace(data, config=self._runs[run_id].config)
+        if self.settings.early is not None:
+            self._tell_bands(run_id, run.history, self.settings.early.bands)
+        if run.state not in ALIVE:
+            self.ledger.end(run_id, self._outcome(run))
+            self._drop(run_id)
 
     def forget_run(self, run_id: str) -> None:
-        """Release a run that never started, or that was deleted: its configuration may be proposed again."""
-        run = self._runs.pop(run_id)
-        self._taken[self._key(run.config)] -= 1
-        self._decisions.pop(run_id, None)
-        self._forgotten(run_id)
+        """Release a run that never started, or was deleted while it was alive: its configuration may be proposed again.
 
-    def tell_existing_finished_run(self, data: RunWithMetrics) -> None:
+        Raises KeyError for an unknown id, as that of a run that is over: what is deleted of those, the ledger knows.
+        """
+        run = self._drop(run_id)
+        self.ledger.forget(run_id)
+        self._forgotten(run)
+
+    def tell_existing_finished_run(self, data: RunWithMetrics) -> None:  # noqa: B027 - most engines learn nothing
         """A run from before this sweep, to learn from. Its configuration may still be tried."""
-        self._prior.append(data)
 
     def tell_existing_active_run(self, data: Run) -> str:
         """Adopt a run of the sweep that this engine has not proposed. Returns the id to tell its metric by."""
@@ -115,16 +132,13 @@ class Engine(ABC):
         stopper = self.settings.early
         if stopper is None or self.settings.metric is None:
             return []
-        running = {i for i in run_ids if self._runs[i].state == "running" and i not in self._decisions}
-        if not running:
-            return []
-        histories = {run_id: run.history for run_id, run in self._runs.items()}
-        found = stopper.decide(histories, running, self.settings.metric)
+        running = {i: self._runs[i].history for i in run_ids if i in self._runs and self._may_be_stopped(i)}
+        found = stopper.decide(running, self.ledger.threshold, self.settings.metric)
         self._decisions.update(found)
         return list(found)
 
     def decision(self, run_id: str) -> StopDecision | None:
-        """Why ``prune_runs`` named this run."""
+        """Why ``prune_runs`` named this run; known while it is alive."""
         return self._decisions.get(run_id)
 
     def has_terminator(self) -> bool:
@@ -134,20 +148,60 @@ class Engine(ABC):
     def should_terminate_sweep(self) -> bool:
         """Whether a run has reached the metric's target."""
         metric = self.settings.metric
-        return metric is not None and any(metric.reached(run.best(metric)) for run in self._runs.values())
+        if metric is None or metric.target is None:
+            return False
+        return metric.reached(self.ledger.best()) or any(
+            metric.reached(run.best(metric)) for run in self._runs.values()
+        )
 
-    def _forgotten(self, run_id: str) -> None:  # noqa: B027 - most engines need not know
+    def key(self, config: Mapping[str, Any]) -> str:
+        """The canonical text of the sweep's parameters in a run's configuration: by it two are the same."""
+        return canonical(self.space.configuration(self.space.flat(config)))
+
+    def _forgotten(self, run: RunWithMetrics) -> None:  # noqa: B027 - most engines need not know
         """A run is no more."""
 
     def _is_taken(self, flat: Mapping[str, Any]) -> bool:
-        return self._taken[canonical(self.space.configuration(flat))] > 0
+        key = canonical(self.space.configuration(flat))
+        return self._taken[key] > 0 or self.ledger.is_taken(key)
 
-    def _key(self, config: Mapping[str, Any]) -> str:
-        return canonical(self.space.configuration(self.space.flat(config)))
+    def _known_runs(self) -> int:
+        """How many runs the sweep has, those that were asked for counted in: what the next one is drawn by."""
+        return self.ledger.ended() + len(self._runs)
 
     def _add(self, run: RunWithMetrics) -> str:
-        run_id = f"{self.seed}-{self._asked}"
-        self._asked += 1
+        run_id = f"{self.seed}-{self._named}"
+        self._named += 1
         self._runs[run_id] = run
-        self._taken[self._key(run.config)] += 1
+        self._taken[self.key(run.config)] += 1
         return run_id
+
+    def _drop(self, run_id: str) -> RunWithMetrics:
+        run = self._runs.pop(run_id)
+        key = self.key(run.config)
+        self._taken[key] -= 1
+        if not self._taken[key]:
+            del self._taken[key]
+        self._reached.pop(run_id, None)
+        self._decisions.pop(run_id, None)
+        return run
+
+    def _may_be_stopped(self, run_id: str) -> bool:
+        run = self._runs[run_id]
+        return run.state == "running" and not run.stopped_early and run_id not in self._decisions
+
+    def _tell_bands(self, run_id: str, history: Sequence[float], bands: Sequence[int]) -> None:
+        reached = {band: history[band - 1] for band in bands if band <= len(history)}
+        if reached != self._reached.get(run_id, {}):
+            self._reached[run_id] = reached
+            self.ledger.reach(run_id, reached)
+
+    def _outcome(self, run: RunWithMetrics) -> Outcome:
+        """A failed run is worth what the metric imputes; one that was stopped early, the best that it showed."""
+        key, metric = self.key(run.config), self.settings.metric
+        if metric is None:
+            return Outcome(run.config, key)
+        best = run.best(metric)
+        is_judged = best is not None and (run.state == "finished" or run.stopped_early)
+        worth = best if is_judged else run.imputed(metric.impute, metric)
+        return Outcome(run.config, key, best, metric.worst(run.values), worth)

@@ -25,7 +25,7 @@ class RandomEngine(Engine):
         """A random configuration that is not taken, or None when none is left."""
         if self._is_used_up():
             return None
-        rng = random.Random(f"{self.seed}:{self._asked}")
+        rng = random.Random(f"{self.seed}:{self._known_runs()}")
         drawn = self._first_free(self.space.sample(rng) for _ in range(_DRAWS))
         if drawn is not None:
             return drawn
@@ -38,11 +38,11 @@ class RandomEngine(Engine):
         return next((flat for flat in drawn if not self._is_taken(flat)), None)
 
     def _is_used_up(self) -> bool:
-        """Whether all is taken. Runs from outside the space count as taken too, so a small one is looked through."""
+        """Whether all is taken. Runs from outside the space count too, so what can be listed is looked through."""
         size = self.space.size()
-        if size is None or sum(1 for count in self._taken.values() if count > 0) < size:
+        if size is None or self._known_runs() < size or not _is_listable(self.space):
             return False
-        return not _is_listable(self.space) or self._first_free(_listed(self.space)) is None
+        return self._first_free(_listed(self.space)) is None
 
 
 def _listed(space: Space) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 from .. import clock, silence
 from . import runs as run_rows
 from . import short_ids
+from .outcomes import UNDER_WAY
 
 STATES = frozenset({"PENDING", "RUNNING", "PAUSED", "FINISHED", "CANCELED"})
 OPEN = frozenset({"PENDING", "RUNNING"})  # new runs are handed out
@@ -65,7 +66,8 @@ def runs(conn: sqlite3.Connection, sweep_id: int, limit: int = -1, offset: int =
 
 
 def run_count(conn: sqlite3.Connection, sweep_id: int) -> int:
-    return int(conn.execute("SELECT count(*) FROM runs WHERE sweep_id = ?", (sweep_id,)).fetchone()[0])
+    row = conn.execute("SELECT run_count FROM sweeps WHERE id = ?", (sweep_id,)).fetchone()
+    return int(row["run_count"]) if row else 0
 
 
 def unfinished(conn: sqlite3.Connection, sweep_id: int) -> int:
@@ -99,7 +101,8 @@ def set_state(conn: sqlite3.Connection, pk: int, wanted: str) -> sqlite3.Row:
 
 
 def _stop_all(conn: sqlite3.Connection, sweep_id: int) -> None:
-    for row in runs(conn, sweep_id):
+    query = f"SELECT id, state FROM runs WHERE id IN ({UNDER_WAY})"
+    for row in conn.execute(query, {"sweep": sweep_id}).fetchall():
         if row["state"] in ("running", "preempting"):
             run_rows.update(conn, row["id"], stop_requested=1)
         elif row["state"] in ("pending", "preempted"):

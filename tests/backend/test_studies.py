@@ -42,7 +42,7 @@ def _log(store: Database, sweep: sqlite3.Row, name: str, values: list[float], **
 
 
 def test_a_run_is_followed_by_a_digest_of_its_metric(store: Database, sweep: sqlite3.Row) -> None:
-    study = Study(sweep)
+    study = Study(sweep, store)
     for name, value in (("good", 1.0), ("bad", 9.0)):
         _log(store, sweep, name, [value] * 500)
         _log(store, sweep, name, [value + 1] * 500)
@@ -50,55 +50,40 @@ def test_a_run_is_followed_by_a_digest_of_its_metric(store: Database, sweep: sql
     bad = runs.find(store.read(), sweep["project_id"], "bad")
     assert bad is not None
     assert list(stopped) == [bad["id"]]
-    kept = [log.values for log in study._logs.values()]
+    kept = [run.log.values for run in study._alive.values()]
     assert [len(values) for values in kept] == [1000, 1000]
     assert all(len(list(values)) < 20 for values in kept)
 
 
 def test_a_run_that_was_started_over_is_read_anew(store: Database, sweep: sqlite3.Row) -> None:
-    study = Study(sweep)
+    study = Study(sweep, store)
     _log(store, sweep, "again", [5.0] * 10)
     study.follow(store.read())
     store.write(lambda conn: conn.execute("DELETE FROM history"))
     store.write(lambda conn: runs.update(conn, 1, history_lines=0, history_keys="{}"))
     _log(store, sweep, "again", [7.0] * 2)
     study.follow(store.read())
-    (log,) = study._logs.values()
-    assert (len(log.values), min(log.values)) == (2, 7.0)
-
-
-def test_looks_that_take_long_are_taken_seldom(
-    store: Database, sweep: sqlite3.Row, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study, looks = Study(sweep), []
-    monkeypatch.setattr(study, "follow", lambda conn: looks.append(1) or {})
-    for _ in range(3):
-        study.follow_if_due(store.read())
-    assert len(looks) == 3, "a look at a few runs is taken every time"
-    monkeypatch.setattr(studies, "_LONG", -1.0)
-    monkeypatch.setattr(studies, "_SHARE", 1e-9)
-    for _ in range(3):
-        study.follow_if_due(store.read())
-    assert len(looks) == 4
+    (run,) = study._alive.values()
+    assert (len(run.log.values), min(run.log.values)) == (2, 7.0)
 
 
 def test_studies_that_nobody_asks_for_are_dropped(
     store: Database, sweep: sqlite3.Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = Studies()
-    study = kept.of(sweep)
-    assert kept.of(sweep) is study
+    study = kept.of(sweep, store)
+    assert kept.of(sweep, store) is study
     other = store.write(
         lambda conn: sweeps.create(conn, sweep["project_id"], user="e", config=json.dumps(CONFIG), method="random")
     )
     study.good_until -= studies.IDLE + 1
-    kept.of(other)
-    assert kept.of(sweep) is not study
+    kept.of(other, store)
+    assert kept.of(sweep, store) is not study
 
 
 def test_the_study_of_a_sweep_that_is_over_is_dropped_soon(store: Database, sweep: sqlite3.Row) -> None:
     kept = Studies()
     over = store.write(lambda conn: sweeps.update(conn, sweep["id"], state="FINISHED"))
-    study = kept.of(over)
-    assert kept.of(over) is study  # its agents come one after the other
+    study = kept.of(over, store)
+    assert kept.of(over, store) is study  # its agents come one after the other
     assert study.good_until < time.monotonic() + studies.IDLE_WHEN_OVER + 1

@@ -30,7 +30,12 @@ def test_runs_are_stopped_and_judged_as_by_their_whole_histories(
     metric, stopper = Metric("m", maximize), Hyperband((1, 3, 9, 27), eta, strict)
     whole = {str(n): values for n, values in enumerate(histories)}
     digests = {name: _digest(values, stopper.bands) for name, values in whole.items()}
-    assert stopper.decide(digests, set(whole), metric) == stopper.decide(whole, set(whole), metric)
+
+    def threshold(band: int) -> float | None:
+        reached = sorted((one[band - 1] for one in whole.values() if len(one) >= band), reverse=maximize)
+        return reached[stopper.rank(len(reached))] if reached else None
+
+    assert stopper.decide(digests, threshold, metric) == stopper.decide(whole, threshold, metric)
     for name, values in whole.items():
         run, same = (
             RunWithMetrics({}, "running", "", digests[name], 7.0),

@@ -151,7 +151,7 @@ def test_failed_runs_are_worth_the_worst_and_stopped_ones_what_they_showed() -> 
     engine.tell_run(ids[2], RunWithMetrics({}, "killed", "w", (5.0, 4.0), stopped_early=True))
     engine.tell_run(ids[3], RunWithMetrics({}, "running", "w", (0.2,)))
     engine.tell_run(ids[4], RunWithMetrics({}, "finished", "w"))
-    assert list(engine._values().values()) == [1.0, 5.0, 4.0, None, 5.0, None]  # type: ignore[attr-defined]
+    assert list(engine._values().values()) == [1.0, 5.0, 4.0, 5.0, None, None]  # type: ignore[attr-defined]
 
 
 def test_imputing_as_the_metric_says() -> None:
