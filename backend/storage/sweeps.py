@@ -73,7 +73,9 @@ def run_count(conn: sqlite3.Connection, sweep_id: int) -> int:
 def unfinished(conn: sqlite3.Connection, sweep_id: int) -> int:
     """How many of the sweep's runs are not over."""
     joined = "runs LEFT JOIN trials ON trials.run_id = runs.id LEFT JOIN agents ON agents.id = trials.holder"
-    query = f"SELECT count(*) FROM {joined} WHERE runs.sweep_id = :sweep AND {_UNFINISHED}"
+    query = (
+        f"SELECT count(*) FROM {joined} WHERE runs.id IN ({UNDER_WAY}) AND +runs.sweep_id = :sweep AND {_UNFINISHED}"
+    )
     patience = clock.ago(3 * silence.lost_after())
     return int(conn.execute(query, {"sweep": sweep_id, "patience": patience}).fetchone()[0])
 

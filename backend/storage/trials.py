@@ -14,6 +14,7 @@ from typing import Any
 from ...space import canonical
 from .. import clock
 from . import runs, short_ids, sweeps
+from .outcomes import UNDER_WAY
 
 _JOINED = "SELECT runs.*, trials.* FROM trials JOIN runs ON runs.id = trials.run_id"
 _HELD = f"{_JOINED} LEFT JOIN agents ON agents.id = trials.holder"
@@ -27,7 +28,7 @@ _LOST = """(agents.heartbeat_at < :lost AND (
 # Waiting for an agent: enqueued by a controller, put back, preempted, or lost. A run that was asked to stop waits for
 # nobody.
 _WAITING = f"""
-    {_HELD} WHERE trials.sweep_id = :sweep AND runs.stop_requested = 0 AND (
+    {_HELD} WHERE runs.id IN ({UNDER_WAY}) AND +trials.sweep_id = :sweep AND runs.stop_requested = 0 AND (
         (trials.holder IS NULL AND runs.state = 'pending')
         OR ((trials.holder IS NULL OR agents.heartbeat_at < :lost)
             AND runs.state = 'preempted' AND trials.attempts < {sweeps.PREEMPTIONS})
