@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from . import clock, fencing, limits, permissions, shared_stream
-from .storage import history, repeats, runs
+from .storage import history, repeats, runs, trials
 from .storage.plain_json import storable, strict_json
 
 HISTORY = "wandb-history.jsonl"
@@ -133,6 +133,7 @@ def apply(
     run = runs.update(conn, run["id"], **columns)
     if update.exit_code is not None:
         run = runs.end(conn, run, update.exit_code)
+        trials.settle(conn, run)
     return bool(run["stop_requested"])
 
 

@@ -131,6 +131,15 @@ def put_back(conn: sqlite3.Connection, trial: sqlite3.Row) -> None:
     conn.execute("UPDATE trials SET holder = NULL WHERE run_id = ?", (trial["run_id"],))
 
 
+def settle(conn: sqlite3.Connection, run: sqlite3.Row) -> None:
+    """The run told its end itself: where nobody needs to judge it, its trial is nobody's any more.
+
+    A failure stays the agent's until that has seen it: it may be the agent's own death.
+    """
+    if run["state"] in ("finished", "killed"):
+        conn.execute("UPDATE trials SET holder = NULL WHERE run_id = ?", (run["id"],))
+
+
 def give_up(conn: sqlite3.Connection, lost_before: str) -> int:
     """Fail the lost trials that were handed out often enough, with the reason in their notes. How many.
 
