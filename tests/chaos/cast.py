@@ -113,8 +113,7 @@ class Agents:
         self.starts = 0
         self.codes: dict[int, int] = {}
         own = ["-m", "sweepkit", "agents", path, "--backend", "embedded", "--format", "json", "--cpu-slots", "1"]
-        if not os.environ.get("CHAOS_NO_RETRIES"):
-            own += ["--retries", "5", "--retry-on", "oom,signal,lost,exit:143,exit:1"]
+        own += ["--retries", "5", "--retry-on", "oom,signal,lost,exit:143,exit:1"]
         self._command = [sys.executable, *(["-m", "wandb", "agent", path] if scene.with_wandb_agent else own)]
 
     def look(self, note: dict[str, Any], again: bool) -> None:

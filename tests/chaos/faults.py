@@ -32,11 +32,12 @@ class Faults:
         self._source = random.Random(seed)
         self._sleeping: list[tuple[float, list[psutil.Process]]] = []
         self._next = time.monotonic() + 5.0  # the first trials need a moment
-        self._hits: Counter[str] = Counter()
+        self._hits: Counter[str] = Counter()  # how often which run was hit
+        self._names: list[str] = []  # the runs that the last fault hit
+        self._began = time.time()
         kinds = [kind for kind in KINDS if not (scene.with_wandb_agent and "guard" in kind)]
-        self._plan = kinds[: number // 2] + self._source.choices(
-            kinds, [KINDS[kind] for kind in kinds], k=max(0, number - len(kinds[: number // 2]))
-        )
+        more = self._source.choices(kinds, [KINDS[kind] for kind in kinds], k=max(0, number - len(kinds)))
+        self._plan = [*kinds, *more][:number]  # each kind once, if there is room
         self._source.shuffle(self._plan)
 
     def look(self, pace: Sequence[float]) -> None:
@@ -64,6 +65,9 @@ class Faults:
         targets = self._targets(noun)
         if not targets:
             return False
+        with (self.scene.folder / "faults.log").open("a") as log:
+            hit = " ".join(str(process.pid) for process in targets)
+            log.write(f"{time.time() - self._began:7.2f} {kind}: {hit} {' '.join(self._names)}\n")
         if verb == "freeze":
             past = kind.endswith("lease")
             seconds = self._source.uniform(1.3, 2.0) * LEASE if past else self._source.uniform(0.1, 0.5) * LEASE
@@ -74,6 +78,7 @@ class Faults:
         return True
 
     def _targets(self, noun: str) -> list[psutil.Process]:
+        self._names = []
         if noun == "backend":
             found = self.backend.process()
             return [found] if found else []
@@ -90,7 +95,7 @@ class Faults:
         if not running:
             return []
         name, process = self._source.choice(running)
-        self._hits[name] += 1
+        self._may_hit([name])
         if noun == "guard":
             with suppress(psutil.Error):
                 return [process.parent() or process]
@@ -100,6 +105,7 @@ class Faults:
         if any(self._hits[name] >= _HITS for name in names):
             return False
         self._hits.update(names)
+        self._names = names
         return True
 
 
