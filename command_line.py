@@ -14,7 +14,7 @@ import click
 
 from .errors import SweepkitError, UsageError
 from .output import FORMATS, message
-from .sweeps.agents.options import AgentOptions
+from .sweeps.agents.options import AUTO, AgentOptions
 from .sweeps.agents.policy import ALLOWED, DEFAULT_RETRIES, DEFAULT_RETRY_ON, parse_duration, parse_retry_on
 
 ISSUES = "please report this, with the output of the same command with --debug and of `sweepkit doctor`"
@@ -38,6 +38,23 @@ class Group(click.Group):
         near = get_close_matches(name, self.commands, n=1, cutoff=0.5)
         hint = f"did you mean `{context.command_path} {near[0]}`?" if near else f"commands: {', '.join(self.commands)}"
         raise UsageError(f"there is no command {name!r}", hint)
+
+
+class Count(click.ParamType):
+    """A whole number from 1, or ``auto``."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == AUTO:
+            return AUTO
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if number < 1:
+            self.fail(f"{value!r} is neither a whole number from 1 nor auto", param, ctx)
+        return number
 
 
 def common(function: Function) -> Function:
@@ -69,8 +86,10 @@ def agent_options(function: Callable[..., Any]) -> Callable[..., Any]:
 # fmt: off
 _AGENT_OPTIONS = (
     click.option("--gpus", metavar="all|0,1", help="Which GPUs; all when not given."),
-    click.option("--per-gpu", type=click.IntRange(min=1), default=1, help="Trials at a time on each GPU."),
-    click.option("--cpu-slots", type=click.IntRange(min=1), help="So many slots on the CPU."),
+    click.option("--per-gpu", type=Count(), default=1,
+                 help="Trials at a time on each GPU; auto measures how many pay."),
+    click.option("--gpus-per-trial", type=click.IntRange(min=1), default=1, help="GPUs that each trial has."),
+    click.option("--cpu-slots", type=Count(), help="So many slots on the CPU; auto measures how many pay."),
     click.option("--retries", type=click.IntRange(min=0), default=DEFAULT_RETRIES, show_default=True,
                  help="More tries of a trial that failed."),
     click.option("--retry-on", metavar="KINDS", default=",".join(DEFAULT_RETRY_ON), show_default=True,

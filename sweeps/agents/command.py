@@ -21,16 +21,15 @@ from typing import Any
 from ...errors import UsageError
 
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
-JSON_FILE = "${args_json_file}"
 _ENVIRONMENT_VARIABLE = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
 
 
 @dataclass(frozen=True)
 class Command:
-    """What a trial executes. ``json_text`` is what to write to the file that ${args_json_file} names, if it is used."""
+    """What a trial executes. ``json_text`` is what to write to the file that ${args_json_file} names."""
 
     argv: tuple[str, ...]
-    json_text: str | None = None
+    json_text: str
 
 
 def render(
@@ -48,7 +47,7 @@ def render(
     known = _macros(config, values, os.fspath(json_file))
     parts = [_ENVIRONMENT_VARIABLE.sub(lambda m: environ.get(m[1], m[1]), text) for text in command_of(config)]
     argv = tuple(word for part in parts for word in _words(part, known))
-    return Command(argv, json.dumps(values) if JSON_FILE in parts else None)
+    return Command(argv, json.dumps(values))
 
 
 def command_of(config: Mapping[str, Any]) -> list[str]:

@@ -6,32 +6,41 @@ NVML makes no CUDA context, so asking takes nothing from the trials.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
+
+from ...errors import UsageError
 
 _BROKEN = {1: "it needs a reset", 2: "this host needs a reboot", 4: "it needs a reset"}  # nvmlDeviceGpuRecoveryAction_t
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU, or a slice of one: ``index`` as people number it, ``token`` as CUDA_VISIBLE_DEVICES names it."""
+    """A GPU, or a slice of one: ``index`` as people number it, ``token`` as CUDA_VISIBLE_DEVICES names it.
+
+    ``older`` is the name that drivers before 470 gave to a slice, which CUDA still understands.
+    """
 
     index: str
     uuid: str
     token: str
     sliced: bool = False
+    older: str = ""
 
 
 def visible_gpus() -> tuple[list[Gpu], str]:
-    """The GPUs that a process started here may use, and why there are none if there are none."""
+    """The GPUs that a process started here may use, and why there are none if there are none.
+
+    Raises UsageError where Slurm gave this job some of them and does not say which.
+    """
     with _nvml() as (nvml, problem):
         gpus = _all_gpus(nvml) if nvml else []
     mask = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if mask is None:
-        return gpus, problem or "NVML lists no GPU"
+    if mask is None:  # Slurm sets it for whoever asked for GPUs; some people unset it
+        return _of_slurm(gpus, os.environ), problem or "NVML lists no GPU"
     return _masked(gpus, mask), problem or f"CUDA_VISIBLE_DEVICES={mask!r} hides them"
 
 
@@ -98,12 +107,21 @@ def _all_gpus(nvml: Any) -> list[Gpu]:
     found = []
     for index in range(nvml.nvmlDeviceGetCount()):
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        slices = [_text(nvml.nvmlDeviceGetUUID(each)) for each in _mig_slices(nvml, handle)]
-        if slices:
-            found += [Gpu(f"{index}.{number}", uuid, uuid, sliced=True) for number, uuid in enumerate(slices)]
-        else:
-            found.append(Gpu(str(index), _text(nvml.nvmlDeviceGetUUID(handle)), str(index)))
+        whole = _text(nvml.nvmlDeviceGetUUID(handle))
+        slices = _mig_slices(nvml, handle)
+        for number, each in enumerate(slices):
+            uuid = _text(nvml.nvmlDeviceGetUUID(each))
+            found.append(Gpu(f"{index}.{number}", uuid, uuid, sliced=True, older=_older_name(nvml, each, whole)))
+        if not slices:
+            found.append(Gpu(str(index), whole, str(index)))
     return found
+
+
+def _older_name(nvml: Any, handle: Any, whole: str) -> str:
+    with suppress(Exception):
+        ids = nvml.nvmlDeviceGetGpuInstanceId(handle), nvml.nvmlDeviceGetComputeInstanceId(handle)
+        return f"MIG-{whole}/{ids[0]}/{ids[1]}"
+    return ""
 
 
 def _mig_slices(nvml: Any, handle: Any) -> list[Any]:
@@ -133,12 +151,44 @@ def _text(value: Any) -> str:
 def _masked(gpus: list[Gpu], mask: str) -> list[Gpu]:
     """What CUDA_VISIBLE_DEVICES leaves: as in CUDA, by index or start of a UUID, up to the first that does not exist.
 
-    A trial gets the user's own spelling, so that CUDA understands it in the same way.
+    A trial gets the user's own spelling, so that CUDA understands it in the same way. Only the index of a GPU that is
+    cut into slices, where CUDA would take its first slice, names them all.
     """
     kept: list[Gpu] = []
     for token in (part.strip() for part in mask.split(",")):
         match = [gpu for gpu in gpus if token and (gpu.index == token or gpu.uuid.startswith(token))]
-        if len(match) != 1:
+        match = match or [gpu for gpu in gpus if token and gpu.older == token]
+        slices = [gpu for gpu in gpus if token and gpu.sliced and gpu.index.startswith(f"{token}.")]
+        if len(match) == 1:
+            kept.append(replace(match[0], token=token))
+        elif slices and not match:
+            kept += slices
+        else:
             break
-        kept.append(Gpu(match[0].index, match[0].uuid, token, match[0].sliced))
     return kept
+
+
+def _of_slurm(gpus: list[Gpu], environ: Mapping[str, str]) -> list[Gpu]:
+    """Those that Slurm gave to this step or job, by the numbers of the node, where the driver shows others' too.
+
+    Where Slurm confines a job to its devices, the driver shows no more than these, and numbers them from 0.
+    """
+    text = environ.get("SLURM_STEP_GPUS") or environ.get("SLURM_JOB_GPUS") or ""
+    given = [number for part in text.split(",") for number in _numbers(part)]
+    told = environ.get("SLURM_GPUS_ON_NODE", "")
+    count = len(given) or (int(told) if told.isdigit() else len(gpus))
+    if count >= len(gpus):
+        return gpus
+    if not given or max(given) >= len(gpus):
+        which = f"says GPU {text}" if given else "does not say which"
+        raise UsageError(
+            f"Slurm gave this job {count} of the {len(gpus)} GPUs of this node, and {which}",
+            "set CUDA_VISIBLE_DEVICES to the job's GPUs",
+        )
+    return [gpus[number] for number in given]
+
+
+def _numbers(text: str) -> list[int]:
+    """``3`` or ``0-3`` as numbers; nothing for anything else."""
+    first, _, last = text.strip().partition("-")
+    return list(range(int(first), int(last or first) + 1)) if first.isdigit() and (last or "0").isdigit() else []

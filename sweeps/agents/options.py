@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from .policy import DEFAULT_RETRIES, DEFAULT_RETRY_ON
+
+AUTO: Literal["auto"] = "auto"
 
 
 @dataclass(frozen=True)
 class AgentOptions:
     """Where trials run, and what is tried again.
 
-    ``gpus`` is "all" (or None) or indices such as "0,1"; ``per_gpu`` trials share each of them; ``cpu_slots`` asks for
-    that many slots on the CPU, GPUs or not.
+    ``gpus`` is "all" (or None) or indices such as "0,1"; ``per_gpu`` trials share each of them, or each trial has
+    ``gpus_per_trial`` of them; ``cpu_slots`` asks for that many slots on the CPU, GPUs or not. "auto" trials on a GPU,
+    or on the CPU, begin with one and become more while that pays.
 
     A trial whose ending is in ``retry_on`` (labels as in ``outcomes.Ending``) is tried up to ``retries`` times more.
     ``trial_timeout`` is how many seconds one try may take.
     """
 
     gpus: str | None = None
-    per_gpu: int = 1
-    cpu_slots: int | None = None
+    per_gpu: int | Literal["auto"] = 1
+    gpus_per_trial: int = 1
+    cpu_slots: int | Literal["auto"] | None = None
     retries: int = DEFAULT_RETRIES
     retry_on: tuple[str, ...] = DEFAULT_RETRY_ON
     trial_timeout: float | None = None

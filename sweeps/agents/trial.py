@@ -95,8 +95,9 @@ def start(
 ) -> Trial:
     """Start the trial of W&B's ``run`` or ``resume`` command. A resumed trial goes on in the same file of output.
 
-    The environment is what W&B's own agent gives (`wandb/wandb_agent.py`), the slot's and the backend's share, and
-    SWEEPKIT_CHECKPOINTS, where a trial that is resumed finds what it kept.
+    The environment is what W&B's own agent gives (`wandb/wandb_agent.py`), the slot's and the backend's share,
+    SWEEPKIT_CHECKPOINTS, where a trial that is resumed finds what it kept, and SWEEPKIT_CONFIG, a JSON file with the
+    trial's parameters: of several processes of a trial, only one may call ``wandb.init`` for them.
     """
     home = make_home()
     run_id = str(command["run_id"])
@@ -105,13 +106,13 @@ def start(
     log, parameters, json_file = (base.with_name(base.name + suffix) for suffix in (".log", ".yaml", ".json"))
     mark = uuid.uuid4().hex
     environment = _environment(ref, run_id, slot, backend, home)
-    environment |= {"WANDB_SWEEP_PARAM_PATH": str(parameters), _MARK: mark, **_lease(command, environment)}
+    environment |= {"WANDB_SWEEP_PARAM_PATH": str(parameters), "SWEEPKIT_CONFIG": str(json_file), _MARK: mark}
+    environment |= _lease(command, environment)
     if command.get("type") == "resume":
         environment["WANDB_RESUME"] = "allow"  # the run goes on; the program finds its checkpoint
     rendered = render(config, command["args"], environment, json_file)
     _write_parameters(parameters, command["args"])
-    if rendered.json_text is not None:
-        json_file.write_text(rendered.json_text, encoding="utf-8")
+    json_file.write_text(rendered.json_text, encoding="utf-8")
     with log.open("a+b") as output:  # the guard keeps it within bounds, for which it reads it too
         process = launcher.start(Order(rendered.argv, environment, output))
     return Trial(run_id, {name: entry["value"] for name, entry in command["args"].items()}, slot, log, process, mark)

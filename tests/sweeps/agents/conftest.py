@@ -20,7 +20,7 @@ from sweepkit.sweeps.wandb_api import WandbApi
 from .desk import Desk, until
 
 GIB = 2**30
-_VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "SLURM_STEP_ID", "SLURM_JOB_GPUS")
+_VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "SLURM_GPUS_ON_NODE")
 
 
 class NvmlError(Exception):
@@ -86,6 +86,12 @@ class Nvml:
         if number >= len(slices):
             raise NvmlError("Not Found")
         return slices[number]
+
+    def nvmlDeviceGetGpuInstanceId(self, uuid: str) -> int:
+        return next(card.slices.index(uuid) for card in self.cards if card.slices and uuid in card.slices)
+
+    def nvmlDeviceGetComputeInstanceId(self, uuid: str) -> int:
+        return 0
 
     def nvmlDeviceGetMemoryInfo(self, handle: int | str) -> Any:
         card = self._card(handle)

@@ -47,10 +47,7 @@ def test_every_macro_means_what_it_means_to_wandb(args: dict[str, Any], command:
     config: dict[str, Any] = {"program": "my train.py"} | ({"command": command} if command else {})
     rendered = render(config, args, os.environ)
     assert list(rendered.argv) == wandbs_command(config, args)
-    if "${args_json_file}" in (command or []):
-        assert rendered.json_text == json.dumps({name: entry["value"] for name, entry in args.items()})
-    else:
-        assert rendered.json_text is None
+    assert rendered.json_text == json.dumps({name: entry["value"] for name, entry in args.items()})
 
 
 def test_a_macro_that_does_not_exist_is_told_with_the_nearest() -> None:
