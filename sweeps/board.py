@@ -63,7 +63,7 @@ def fit(text: str, width: int) -> str:
     """``text`` in exactly ``width`` cells of a terminal, in which some characters take two: cut, or filled up."""
     from rich.cells import cell_len, set_cell_size
 
-    text = printable(text).replace("\n", " ").replace("\t", " ")
+    text = _clean(text)
     if cell_len(text) > width > 0:
         return set_cell_size(text, width - 1) + "…"
     return set_cell_size(text, width)
@@ -98,8 +98,8 @@ def _table(board: Board, width: int, room: int, colours: bool) -> list[str]:
     cells = [_cells(row) for row in rows]
     heads = ["slot", "trial", "use", "memory", "epoch", board.metric or "metric", "rate", "time"]
     widths = [max([_width(head), *(_width(line[n]) for line in cells)]) for n, head in enumerate(heads)]
-    heads[5], widths[5] = heads[5], max(8, min(widths[5], 16))
-    used = [n for n in range(len(heads)) if n in (0, 1, 5, 7) or any(line[n] for line in cells)]
+    widths[0], widths[5], widths[7] = min(widths[0], width // 3), max(8, min(widths[5], 16)), max(5, widths[7])
+    used = [n for n in range(len(heads)) if n not in (2, 3) or any(line[n] for line in cells)]
     for dropped in (3, 6, 2, 4, 7, 5):
         if _flexible(widths, used, width) >= _LEAST:
             break
@@ -109,7 +109,7 @@ def _table(board: Board, width: int, room: int, colours: bool) -> list[str]:
     for row, line in zip(rows, cells, strict=True):
         text = _line(line, widths, used, width)
         lines.append(_red(text, colours) if row.lost else text if row.busy else _dim(text, colours))
-    return [*lines, _dim(fit(others, width), colours)] if others else lines
+    return [*lines, _dim(fit(others, width).rstrip(), colours)] if others else lines
 
 
 def _cells(row: Row) -> list[str]:
@@ -139,14 +139,21 @@ def _right(text: str, width: int) -> str:
 def _width(text: str) -> int:
     from rich.cells import cell_len
 
-    return cell_len(printable(text))
+    return cell_len(_clean(text))
+
+
+def _clean(text: str) -> str:
+    """One line that steers nothing."""
+    return printable(text).replace("\n", " ").replace("\t", " ")
 
 
 def _progress(board: Board, width: int) -> str:
     """The bar, the numbers, and the time left; what matters less goes where room is short."""
     numbers = f"{board.done}/{board.total} trials" if board.total else f"{board.done} trials"
     words = {1: _left(board)}
-    words |= {2 + n: f"{count} {kind}" for n, (kind, count) in enumerate(board.counts.items()) if kind != "finished"}
+    words |= {
+        2 + n: f"{count} {_clean(kind)}" for n, (kind, count) in enumerate(board.counts.items()) if kind != "finished"
+    }
     words[50] = f"{board.retries} retr{'y' if board.retries == 1 else 'ies'}" if board.retries else ""
     words[60] = f"{board.elsewhere} running elsewhere" if board.elsewhere else ""
     bar = 10 if board.total and width >= 40 else 0

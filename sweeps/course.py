@@ -48,10 +48,8 @@ class Course:
             self.exact(run.id, value)
         if run.state in ("running", "preempting"):
             self._pace(run)
-        elif run.state not in PLANNED and run.id not in self._seconds:
-            seconds = _lived(run)
-            if seconds is not None:
-                self._seconds[run.id] = seconds
+        elif run.state not in PLANNED and run.id not in self._seconds and (seconds := age(run)) is not None:
+            self._seconds[run.id] = seconds
 
     def exact(self, run_id: str, value: float) -> None:
         """A value that the run's history has; of several the best counts."""
@@ -156,17 +154,12 @@ class Course:
             self._steps[run.id] = (step, time)
 
 
-def _lived(run: Run) -> float | None:
-    """The seconds for which the backend saw a run that is over; by its own clock where it does not tell."""
+def age(run: Run) -> float | None:
+    """Seconds from a run's begin to what was heard of it last, both by the backend's clock; else by its own."""
     born, heard = moment(run.created_at), moment(run.heartbeat_at)
     if born and heard and heard >= born:
         return (heard - born).total_seconds()
     return _finite(run.summary.get("_runtime"))
-
-
-def age(run: Run) -> float | None:
-    """The seconds between a run's begin and what was heard of it last, by the backend's clock."""
-    return _lived(run)
 
 
 def _epochs(run: Run) -> float | None:

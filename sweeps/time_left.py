@@ -1,10 +1,10 @@
 """How long a sweep will still take: an honest guess with its spread, or no guess at all.
 
-What has ended says how long a trial takes, whatever way it ended: trials that are stopped early, fail or are tried again
-count as they are, and so does what several hosts do at once. A running trial that tells its epochs takes as long as
-they say; another as long as those took that lasted longer than it has lasted (by Laplace's rule where none did). The
-waiting ones are then dealt to the places that work, each to the one that is free first, as agents do it. The spread
-is one standard deviation: of the trials' own variation, and of the mean that so few ended trials tell.
+What has ended says how long a trial takes, whatever way it ended: trials that are stopped early, fail or are tried
+again count as they are, and so does what several hosts do at once. A running trial that tells its epochs takes as long
+as they say; another as long as those took that lasted longer than it has lasted (a fraction of its own time where none
+did). The waiting ones are then dealt to the places that work, each to the one that is free first, as agents do it. The
+spread is one standard deviation: of the trials' own variation, and of the mean that so few ended trials tell.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def _watch(api: WandbApi, crew: Crew, workers: Sequence[Worker], view: View) -> 
         began = time.monotonic()
         try:
             sweep, runs = looking.sweep(crew.ref), looking.runs(crew.ref)
-            view.look(sweep, runs)
+            view.look(sweep, runs, list(crew.slots))
             if sweep.state in _OVER:
                 crew.close()
         except SweepkitError:
