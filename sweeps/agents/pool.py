@@ -13,7 +13,7 @@ from typing import Any
 
 from ...errors import SweepkitError
 from ..wandb_api import SweepRef, WandbApi
-from . import command
+from . import command, leftovers
 from .crew import Crew, keep_leases, release
 from .devices import Slot
 from .options import DEFAULTS, AgentOptions
@@ -60,6 +60,7 @@ def run_agents(
     view = make_view(slots, sweep.config, count, expected if expected is not None else sweep.expected, quiet)
     crew = Crew(ref, sweep.config, api.backend, view, options, count)
     workers = [Worker(slot, crew) for slot in slots]
+    leftovers.clear()
     with view, Presses(crew, workers) as presses:
         watcher = threading.Thread(target=_watch, args=(api, crew, workers, view), daemon=True)
         keeper = threading.Thread(target=_keep, args=(api, crew, workers), daemon=True)
@@ -73,6 +74,8 @@ def run_agents(
             _end(workers)
             crew.settle()
             release(crew, WandbApi(api.backend, patience=1.0))
+    if not presses.count:
+        leftovers.finish()
     view.summary(crew.ended, crew.verdict)
     if crew.error:
         raise crew.error

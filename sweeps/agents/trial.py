@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import time
-import uuid
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,11 +16,10 @@ from typing import Any
 from ...home import make_home
 from ..backends import Backend
 from ..wandb_api import SweepRef
+from . import leftovers
 from .command import render
 from .devices import Slot
 from .launching import FRESH, Launcher, Order, Process
-
-_MARK = "SWEEPKIT_TRIAL"  # an environment variable by which even a process that lost all its ancestors is known
 
 _HEADERS = "WANDB__EXTRA_HTTP_HEADERS"  # the client's setting x_extra_http_headers: JSON, sent with every request
 
@@ -45,7 +43,7 @@ class Trial:
         code = self.process.poll()
         if code == -signal.SIGKILL and not self._swept:  # perhaps the guard itself was killed, for memory, say
             self._swept = True
-            _kill_marked(self.mark)
+            leftovers.kill_marked(self.mark)
         return code
 
     @property
@@ -104,10 +102,10 @@ def start(
     base = home / "trials" / _file_name(ref.id) / _file_name(run_id)
     base.parent.mkdir(parents=True, exist_ok=True)
     log, parameters, json_file = (base.with_name(base.name + suffix) for suffix in (".log", ".yaml", ".json"))
-    mark = uuid.uuid4().hex
+    mark = leftovers.new_mark()
     environment = _environment(ref, run_id, slot, backend, home)
-    environment |= {"WANDB_SWEEP_PARAM_PATH": str(parameters), "SWEEPKIT_CONFIG": str(json_file), _MARK: mark}
-    environment |= _lease(command, environment)
+    environment |= {"WANDB_SWEEP_PARAM_PATH": str(parameters), "SWEEPKIT_CONFIG": str(json_file)}
+    environment |= {leftovers.MARK: mark, **_lease(command, environment)}
     if command.get("type") == "resume":
         environment["WANDB_RESUME"] = "allow"  # the run goes on; the program finds its checkpoint
     rendered = render(config, command["args"], environment, json_file)
@@ -157,25 +155,3 @@ def _write_parameters(path: Path, args: Mapping[str, Any]) -> None:
     if args:
         text += "\n" + yaml.safe_dump(dict(args), sort_keys=False, allow_unicode=True)
     path.write_text(text, encoding="utf-8")
-
-
-def _kill_marked(mark: str) -> None:
-    """Kill every process that carries the trial's mark in its environment, until there is none."""
-    import psutil
-
-    while marked := [process for process in psutil.process_iter() if _carries(process, mark)]:
-        for process in marked:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(marked, timeout=1)
-
-
-def _carries(process: Any, mark: str) -> bool:
-    import psutil
-
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(_MARK) == mark
-    except (psutil.Error, OSError):
-        return False

@@ -18,6 +18,7 @@ KINDS = {
     "terminate trial": 2, "terminate agent": 1, "terminate backend": 1,
     "freeze trial": 2, "freeze agent": 1, "freeze host": 1, "freeze backend": 2,
     "freeze agent past its lease": 1, "freeze host past its lease": 3, "freeze backend past a lease": 1,
+    "kill agent+guard": 2,
 }  # fmt: skip
 _HITS = 2  # a configuration whose agents are lost three times is given up, as documented: not what is looked for here
 
@@ -82,24 +83,25 @@ class Faults:
         if noun == "backend":
             found = self.backend.process()
             return [found] if found else []
-        if noun in ("agent", "host"):
+        if noun in ("agent", "host", "agent+guard"):
             agents = [agent for agent in self.agents.living if agent.poll() is None]
             if not agents:
                 return []
             chosen = psutil.Process(self._source.choice(sorted(agents, key=lambda agent: agent.pid)).pid)
             everybody = with_descendants(chosen)
             inside = {process.pid for process in everybody}
-            names = [name for name, process in trials(self.scene) if process.pid in inside]
-            return (everybody if noun == "host" else [chosen]) if self._may_hit(names) else []
-        running = [(name, process) for name, process in sorted(trials(self.scene)) if self._hits[name] < _HITS]
-        if not running:
+            running = trials(self.scene)
+            names = [name for name, process in running if process.pid in inside]
+            if not self._may_hit(names):
+                return []
+            guards = [parent for _, process in running if process.pid in inside for parent in _parents(process)]
+            return {"host": everybody, "agent": [chosen], "agent+guard": [chosen, *guards]}[noun]
+        alive = [(name, process) for name, process in sorted(trials(self.scene)) if self._hits[name] < _HITS]
+        if not alive:
             return []
-        name, process = self._source.choice(running)
+        name, process = self._source.choice(alive)
         self._may_hit([name])
-        if noun == "guard":
-            with suppress(psutil.Error):
-                return [process.parent() or process]
-        return [process]
+        return _parents(process) if noun == "guard" else [process]
 
     def _may_hit(self, names: list[str]) -> bool:
         if any(self._hits[name] >= _HITS for name in names):
@@ -107,6 +109,14 @@ class Faults:
         self._hits.update(names)
         self._names = names
         return True
+
+
+def _parents(process: psutil.Process) -> list[psutil.Process]:
+    """The guard of a trial: its parent, if that lives."""
+    with suppress(psutil.Error):
+        parent = process.parent()
+        return [parent] if parent and parent.pid > 1 else []
+    return []
 
 
 def send(processes: Sequence[psutil.Process], signum: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from sweepkit.sweeps.agents import leftovers
 from sweepkit.sweeps.agents import trial as trials
 from sweepkit.sweeps.agents.devices import Slot
 from sweepkit.sweeps.backends import Backend
@@ -58,7 +59,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
 def family(mark: str) -> list[psutil.Process]:
     """The living processes of the trial, found without its process tree: by what is in their environment."""
-    return [process for process in psutil.process_iter() if trials._carries(process, mark)]
+    return leftovers.family(mark)
 
 
 def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
