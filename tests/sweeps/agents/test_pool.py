@@ -172,8 +172,7 @@ def own_backend(home: Path, port: str = "0") -> subprocess.Popen[bytes]:
 
 def test_a_terminal_shows_a_live_table_that_leaves_nothing_behind(desk: Desk) -> None:
     terminal, inside = pty.openpty()
-    program = GOOD.replace("run.finish()", "import time; time.sleep(6)")  # for the view's next look
-    process = desk.agents(desk.sweep(program), "--cpu-slots", "1", "--count", "1", stderr=inside)
+    process = desk.agents(desk.sweep(GOOD), "--cpu-slots", "1", "--count", "2", stderr=inside)
     os.close(inside)
     seen = b""
     while process.poll() is None or select.select([terminal], [], [], 0)[0]:
@@ -184,5 +183,7 @@ def test_a_terminal_shows_a_live_table_that_leaves_nothing_behind(desk: Desk) ->
                 break
     text = seen.decode()
     assert process.wait() == 0
-    assert "lr=0." in text and "0/1 trials" in text and "slot" in text and "best  score=" in text
-    assert text.rstrip().splitlines()[-1].endswith("trials: 1 finished")
+    assert "lr=0." in text and "0/2 trials" in text and "slot" in text
+    assert "1/2 trials" in text and "best  score=" in text and " left" in text
+    rows = text.replace("\x1b[J", "").rstrip().splitlines()
+    assert rows[-1].endswith("trials: 2 finished")
