@@ -183,12 +183,20 @@ def status(sweep_id: str, backend: str, format: str, watch: bool) -> None:
     """State, counts, best so far, agents."""
     from .sweeps import status as standing
 
-    api, ref = _sweep(backend, sweep_id)
-    if watch:
-        now = standing.lines(standing.watch(api, ref), message)
+    sweep = standing.Standing(*_sweep(backend, sweep_id))
+    if watch and format == "json":
+        for moment in standing.changes(standing.watch(sweep, message)):
+            output.emit_line(moment)
+        return
+    if not watch:
+        now = sweep.look()
+    elif output.is_terminal(sys.stderr):
+        now = standing.live(sweep)
     else:
-        now = standing.status(api, ref)
+        now = standing.lines(standing.watch(sweep, message), message)
     output.emit(standing.show(now) if format == "table" else now, format, standing.COLUMNS, value="state")
+    if format == "table" and (agents := standing.agent_lines(now)):
+        print("\n".join(agents))
 
 
 @cli.command()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import sys
 import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,9 +48,26 @@ def emit(
         console().print(table(data, columns or {name: name for name in (data[0] if data else {})}))
 
 
+def emit_line(data: Record) -> None:
+    """Print ``data`` as one line of JSON, at once: an answer that goes on (JSON lines)."""
+    print(json.dumps(plain(data), ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def aligned(rows: Sequence[Sequence[Any]]) -> list[str]:
+    """``rows`` as lines with their columns one below the other."""
+    cells = [[cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["   ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
 def message(text: str) -> None:
     """Say ``text`` to the person at the terminal."""
     print(printable(text), file=sys.stderr, flush=True)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether something can be drawn in place there."""
+    return stream.isatty() and os.environ.get("TERM", "") != "dumb"
 
 
 def to_yaml(data: Any) -> str:

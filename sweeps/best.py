@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SweepkitError, UsageError
-from .metric import Metric
+from .metric import Metric, metric_in
 
 if TYPE_CHECKING:
     from .wandb_api import Run, Sweep, SweepRef, WandbApi
@@ -41,19 +41,18 @@ class Best:
 
 
 def metric_of(sweep: Sweep) -> Metric:
-    """The sweep's metric. W&B's goal is ``minimize`` where the configuration names none.
+    """The sweep's metric.
 
     Raises:
         UsageError: the sweep has no metric (a grid or random search may leave it out).
     """
-    entry = sweep.config.get("metric") or {}
-    name = entry.get("name") if isinstance(entry, Mapping) else None
-    if not name:
+    found = metric_in(sweep.config)
+    if found is None:
         raise UsageError(
             f"sweep {sweep.ref.path} has no metric, so there is no best run",
             "add `metric: {name: ..., goal: maximize}` to its YAML and create it again",
         )
-    return Metric(str(name), str(entry.get("goal") or "minimize"), entry.get("target"))
+    return found
 
 
 def better(value: float, than: float, metric: Metric) -> bool:

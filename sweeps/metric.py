@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -12,3 +14,10 @@ class Metric:
     name: str
     goal: str = "minimize"
     target: float | None = None
+
+
+def metric_in(config: Mapping[str, Any]) -> Metric | None:
+    """The metric of a sweep's configuration, if it has one. W&B's goal is ``minimize`` where none is named."""
+    entry = config.get("metric") or {}
+    name = entry.get("name") if isinstance(entry, Mapping) else None
+    return Metric(str(name), str(entry.get("goal") or "minimize"), entry.get("target")) if name else None

@@ -20,11 +20,6 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 Draw = Callable[[int, int, bool, bool], list[str]]
 
 
-def is_terminal(stream: TextIO) -> bool:
-    """Whether something can be drawn in place there."""
-    return stream.isatty() and os.environ.get("TERM", "") != "dumb"
-
-
 class Screen:
     """Draws what ``draw`` gives again and again, by a thread of its own, until it is left. Nothing of it remains.
 

@@ -1,18 +1,28 @@
-"""Where a sweep stands: its state, its runs by state, the best so far, its agents."""
+"""Where a sweep stands: its state, its runs by state, the best so far, its agents, the time left."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .best import counts, metric_of, values, winner
+from ..errors import Unreachable
+from ..output import aligned
+from .best import counts, winner
+from .course import Course, age, parameters
+from .metric import metric_in
+from .scores import Scores
+from .time_left import Left, time_left, told
 
 if TYPE_CHECKING:
-    from .metric import Metric
-    from .wandb_api import Run, SweepRef, WandbApi
+    from .board import Board, Row
+    from .wandb_api import Run, Sweep, SweepRef, WandbApi
 
 OVER = ("FINISHED", "CANCELED", "CRASHED")
+AT_WORK = ("running", "pending", "preempting")
+POLL = 2.0  # seconds between two looks
+PATIENCE = 300.0  # seconds for which a backend that went away is asked again
+LISTED = 20  # agents; JSON has all
 
 #: field -> heading, for people
 COLUMNS = {
@@ -20,43 +30,171 @@ COLUMNS = {
     "name": "name",
     "state": "state",
     "progress": "runs",
+    "ahead": "time left",
     "leader": "best so far",
     "agent": "agents",
     "url": "open",
 }
 
 
+class Standing:
+    """A sweep that is looked at once, or again and again."""
+
+    def __init__(self, api: WandbApi, ref: SweepRef) -> None:
+        self.api, self.ref = api, ref
+        sweep = api.sweep(ref)
+        self.metric = metric_in(sweep.config)
+        self.sweep: Sweep = sweep
+        self.course = Course(sweep.config, sweep.expected)
+        self.agents: list[dict[str, Any]] = []
+        self._scores = Scores(api, self.metric)
+        self._first = True
+
+    def look(self) -> dict[str, Any]:
+        """The documented keys of a sweep's status. The best so far may be a run that is still running."""
+        if not self._first:
+            self.sweep = self.api.sweep(self.ref)
+        self._first = False
+        runs = self.api.runs(self.ref)
+        self.agents = [_agent(node) for node in self.api.agents(self.ref)]
+        scores = self._scores.of(runs)
+        self.course.runs = {}  # a run may have been deleted
+        for score in scores:
+            self.course.exact(score.run.id, score.value)
+        self.course.look(runs)
+        leader = winner(scores, self.metric) if self.metric else None
+        left = self.left()
+        return {
+            "id": self.ref.id,
+            "path": self.ref.path,
+            "name": self.sweep.name,
+            "state": self.sweep.state,
+            "method": self.sweep.method,
+            "metric": self.metric.name if self.metric else None,
+            "goal": self.metric.goal if self.metric else None,
+            "runs": counts(runs),
+            "run_count": len(runs),
+            "expected": self.sweep.expected,
+            "left": vars(left) if left else None,
+            "best": leader.record(self.metric, leader.run.url(self.api.backend)) if leader and self.metric else None,
+            "agents": self.agents,
+            "url": self.ref.url(self.api.backend),
+        }
+
+    def left(self) -> Left | None:
+        """How long the sweep will still take, if anything tells."""
+        runs = list(self.course.runs.values())
+        working = [self.course.running(run, age(run) or 0.0) for run in runs if run.state in AT_WORK]
+        waiting = None if self.sweep.expected is None else max(0, self.sweep.expected - len(runs))
+        alive = sum(agent["state"] == "RUNNING" for agent in self.agents)
+        if self.sweep.state in OVER:
+            waiting = 0
+        elif self.sweep.state == "PAUSED":
+            return None
+        return time_left(self.course.seconds(), working, waiting, alive)
+
+    def board(self) -> Board:
+        """The same for a terminal: a line an agent."""
+        from .board import Board
+
+        runs = list(self.course.runs.values())
+        done = sum(run.state not in AT_WORK for run in runs)
+        return Board(
+            rows=self._rows(),
+            done=done,
+            total=self.sweep.expected,
+            metric=self.course.metric or "",
+            sign=self.course.sign,
+            counts=self.course.counts(),
+            left=self.left(),
+            state=self.sweep.state,
+            curve=self.course.curve,
+            best=self.course.best_text(),
+            title=f"{self.ref.path} · {self.sweep.name} · {self.sweep.state}",
+        )
+
+    def _rows(self) -> list[Row]:
+        shown = [agent for agent in self.agents if agent["state"] == "RUNNING" or agent["run"]]
+        hosts = {agent["host"] for agent in shown}
+        rows = []
+        for agent in shown:
+            slot = agent["slot"] if len(hosts) == 1 and agent["slot"] else f"{agent['host']} {agent['slot'] or ''}"
+            rows.append(self._row(slot.strip(), self.course.runs.get(agent["run"] or ""), agent["state"] != "RUNNING"))
+        taken = {agent["run"] for agent in shown}
+        free = [run for run in self.course.runs.values() if run.state in AT_WORK and run.id not in taken]
+        return rows + [self._row("no agent", run, False) for run in free]
+
+    def _row(self, place: str, run: Run | None, lost: bool) -> Row:
+        from .board import Row
+
+        if run is None:
+            return Row(place)
+        trial = parameters(run.config, self.course.names) or run.name
+        return Row(
+            place,
+            f"lost: {trial}" if lost else trial,
+            busy=True,
+            lost=lost,
+            reached=self.course.reached(run),
+            value=self.course.value(run),
+            rate=self.course.rate(run),
+            seconds=age(run),
+        )
+
+
 def status(api: WandbApi, ref: SweepRef) -> dict[str, Any]:
-    """The documented keys of a sweep's status. The best so far may be a run that is still running."""
-    sweep = api.sweep(ref)
-    runs = api.runs(ref)
-    metric = metric_of(sweep) if sweep.config.get("metric") else None
-    agents = api.agents(ref)
-    return {
-        "id": ref.id,
-        "path": ref.path,
-        "name": sweep.name,
-        "state": sweep.state,
-        "method": sweep.method,
-        "metric": metric.name if metric else None,
-        "goal": metric.goal if metric else None,
-        "runs": counts(runs),
-        "run_count": len(runs),
-        "expected": sweep.expected,
-        "best": _leader(api, runs, metric),
-        "agents": [_agent(agent) for agent in agents],
-        "url": ref.url(api.backend),
-    }
+    """Where the sweep stands now."""
+    return Standing(api, ref).look()
 
 
-def watch(api: WandbApi, ref: SweepRef, seconds: float = 2.0) -> Iterator[dict[str, Any]]:
-    """The status again and again, until the sweep is over and nothing runs any more."""
+def watch(
+    standing: Standing, say: Callable[[str], None], seconds: float = POLL
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """The status again and again, until the sweep is over and nothing runs any more.
+
+    A backend that goes away is told by ``say`` and asked again. Raises Unreachable when it stays away.
+    """
+    away: float | None = None
     while True:
-        now = status(api, ref)
+        began = time.monotonic()
+        try:
+            now = standing.look()
+        except Unreachable as error:
+            if away is None:
+                say(f"{error.message}; it is asked again and again")
+            away = away or began
+            if began > away + PATIENCE:
+                raise
+            time.sleep(seconds)
+            continue
+        away = None
         yield now
         if over(now):
             return
-        time.sleep(seconds)
+        time.sleep(max(seconds, 10 * (time.monotonic() - began)))  # a long list of runs must not keep a backend busy
+
+
+def live(standing: Standing) -> dict[str, Any]:
+    """Watch on the terminal at standard error; returns the last status."""
+    from .board import draw
+    from .screen import Screen
+
+    last = standing.look()
+    with Screen(lambda *size: draw(standing.board(), *size)) as screen:
+        for now in watch(standing, screen.say):
+            last = now
+    return last
+
+
+def changes(moments: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The moments at which something is another than before: time that goes by is not."""
+    before: object = None
+    for now in moments:
+        agents = [{**agent, "heartbeat_at": None} for agent in now["agents"]]
+        stays = {**now, "left": None, "agents": agents}
+        if stays != before:
+            yield now
+        before = stays
 
 
 def over(now: dict[str, Any]) -> bool:
@@ -68,28 +206,44 @@ def over(now: dict[str, Any]) -> bool:
 def show(now: dict[str, Any]) -> dict[str, Any]:
     """``now`` in the words of ``COLUMNS``."""
     leader = now["best"]
-    alive = [agent for agent in now["agents"] if str(agent["state"]).upper() == "RUNNING"]
+    alive = [agent for agent in now["agents"] if agent["state"] == "RUNNING"]
+    ahead = told(Left(**now["left"])) if now["left"] and now["left"]["seconds"] else None
     return {
         **now,
         "progress": _progress(now),
+        "ahead": ahead and ahead.removesuffix(" left"),
         "leader": leader and f"{now['metric']} {leader['value']:.6g} ({leader['name']}, {leader['state']})",
         "agent": f"{len(alive)} running, {len(now['agents'])} in all",
     }
+
+
+def agent_lines(now: dict[str, Any]) -> list[str]:
+    """The agents that work, or are lost with a run that they had, for people."""
+    shown = [agent for agent in now["agents"] if agent["state"] == "RUNNING" or agent["run"]]
+    shown.sort(key=lambda agent: (agent["state"] == "RUNNING", not agent["run"]))
+    if not shown:
+        return []
+    cells = [[agent["host"], agent["slot"], agent["state"].lower(), agent["run"] or "waiting"] for agent in shown]
+    lines = aligned([["host", "slot", "state", "run"], *cells[:LISTED]])
+    more = len(cells) - LISTED
+    return ["", *lines, *([f"… and {more} more; --format json has all"] if more > 0 else [])]
 
 
 def one_line(now: dict[str, Any]) -> str:
     """``now`` in one line, for where no terminal is."""
     words = show(now)
     leader = f"; best {words['leader']}" if words["leader"] else ""
-    return f"{now['id']} {now['state']}: {words['progress']}{leader}"
+    ahead = f"; {words['ahead']} left" if words["ahead"] else ""
+    return f"{now['id']} {now['state']}: {words['progress']}{leader}{ahead}"
 
 
 def lines(moments: Iterator[dict[str, Any]], say: Callable[[str], None]) -> dict[str, Any]:
     """Say each change in a line; returns the last status."""
-    last, said = {}, ""
+    last: dict[str, Any] = {}
+    said = ""
     for last in moments:
-        if (text := one_line(last)) != said:
-            say(text)
+        if (text := one_line({**last, "left": None})) != said:
+            say(one_line(last))
             said = text
     return last
 
@@ -100,20 +254,18 @@ def _progress(now: dict[str, Any]) -> str:
     return f"{now['run_count']}{of} ({by_state})"
 
 
-def _leader(api: WandbApi, runs: list[Run], metric: Metric | None) -> dict[str, Any] | None:
-    if metric is None:
-        return None
-    candidates = [run for run in runs if run.state in ("finished", "running")]
-    leader = winner(values(api, candidates, metric), metric)
-    return leader.record(metric, leader.run.url(api.backend)) if leader else None
-
-
-def _agent(node: dict[str, Any]) -> dict[str, Any]:
+def _agent(node: Mapping[str, Any]) -> dict[str, Any]:
+    """An agent of sweepkit calls itself by its host and its slot; W&B's by its host."""
+    host, _, slot = str(node.get("host") or "").partition(" ")
+    latest = [edge["node"] for edge in (node.get("runs") or {}).get("edges") or []]
+    run = next((str(each["name"]) for each in latest if str(each.get("state")).lower() in AT_WORK), None)
     return {
         "id": node.get("id"),
         "name": node.get("name"),
-        "host": node.get("host"),
-        "state": node.get("state"),
+        "host": host,
+        "slot": slot or None,
+        "state": str(node.get("state")).upper(),
+        "run": run,
         "runs": node.get("totalRuns"),
         "heartbeat_at": node.get("heartbeatAt"),
     }

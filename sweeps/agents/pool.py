@@ -12,6 +12,8 @@ from types import FrameType
 from typing import Any
 
 from ...errors import SweepkitError
+from ..metric import metric_in
+from ..scores import Scores
 from ..wandb_api import SweepRef, WandbApi
 from . import command, leftovers
 from .crew import Crew, keep_leases, release
@@ -95,11 +97,12 @@ def _end(workers: Sequence[Worker]) -> None:
 def _watch(api: WandbApi, crew: Crew, workers: Sequence[Worker], view: View) -> None:
     """One look at the sweep for all slots, again and again. What it cannot see now, it sees the next time."""
     looking = WandbApi(api.backend, patience=1.0)
+    scores = Scores(looking, metric_in(crew.config), states=["finished"])
     while any(worker.is_alive() for worker in workers):
         began = time.monotonic()
         try:
             sweep, runs = looking.sweep(crew.ref), looking.runs(crew.ref)
-            view.look(sweep, runs, list(crew.slots))
+            view.look(sweep, runs, list(crew.slots), scores.of(runs))
             if sweep.state in _OVER:
                 crew.close()
         except SweepkitError:

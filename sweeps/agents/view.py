@@ -8,13 +8,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...output import message
+from ...output import is_terminal, message
 from ..board import Board, Row, clock, draw
 from ..course import PLANNED, Course, age, number, parameters
-from ..screen import Screen, is_terminal
+from ..screen import Screen
 from ..time_left import time_left
 
 if TYPE_CHECKING:
+    from ..best import Best
     from ..wandb_api import Run, Sweep
     from .crew import Ended
     from .devices import Slot
@@ -76,12 +77,16 @@ class View:
             if ended.run:
                 self.course.look([ended.run])
 
-    def look(self, sweep: Sweep, runs: Sequence[Run], serving: Iterable[str] | None = None) -> None:
-        """Take in how the runs of the sweep stand, and which slots still take trials."""
+    def look(
+        self, sweep: Sweep, runs: Sequence[Run], serving: Iterable[str] | None = None, scores: Sequence[Best] = ()
+    ) -> None:
+        """Take in how the runs of the sweep stand, which slots still take trials, and the best values of runs."""
         with self.lock:
             if sweep.state == "PAUSED" and self.state != "PAUSED":
                 self.say("the sweep is paused: running trials go on, and new ones wait for `sweepkit resume`")
             self.state = sweep.state
+            for score in scores:
+                self.course.exact(score.run.id, score.value)
             self.course.look(runs)
             if serving is not None:
                 now = list(serving)

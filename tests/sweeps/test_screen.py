@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
-from sweepkit.sweeps.screen import Draw, Screen, is_terminal
+from sweepkit.output import is_terminal
+from sweepkit.sweeps.screen import Draw, Screen
 
 from .terminal import Terminal
 
