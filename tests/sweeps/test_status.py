@@ -1,4 +1,4 @@
-"""Status: counts by state, the best so far with its run, agents, time left; and `--watch`, which ends with the sweep."""
+"""Status: counts by state, the best so far, agents, time left; and `--watch`, which ends with the sweep."""
 
 from __future__ import annotations
 
