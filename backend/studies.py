@@ -112,7 +112,7 @@ class Study:
         """A run that is new here: handed out before a restart, enqueued, come by itself, or alive again."""
         config = json.loads(row["configuration"]) if row["configuration"] else _config(conn, row["id"])
         engine_id = self.engine.tell_existing_active_run(search.Run(config, row["state"], row["name"]))
-        self._ledger.adopt(engine_id, row, self.engine.key(config))
+        self._ledger.adopt(engine_id, row, self.engine.configuration(engine_id))
         run = self._alive[row["id"]] = _Alive(engine_id, self._new_log())
         return run
 

@@ -189,6 +189,18 @@ grid_entries = st.one_of(
 )
 
 
+@given(st.dictionaries(st.sampled_from("abcd"), grid_entries, min_size=1, max_size=4), scalars)
+def test_a_place_in_the_grid_is_found_by_what_stands_there(entries: dict[str, Any], foreign: Any) -> None:
+    grid = space.parse(entries)
+    walked = [grid.grid_at(index) for index in range(grid.grid_size())]
+    assert [grid.grid_position(flat) for flat in walked] == list(range(len(walked)))
+    other = {**walked[0], grid.parameters[0].name: foreign}
+    texts = [space.canonical(flat) for flat in walked]
+    text = space.canonical(other)
+    assert grid.grid_position(other) == (texts.index(text) if text in texts else None)
+    assert grid.grid_position({}) is None
+
+
 @given(st.dictionaries(st.sampled_from("abcd"), grid_entries, min_size=1, max_size=4))
 def test_a_grid_holds_every_configuration_once(parameters: dict[str, Any]) -> None:
     grid = space.parse(parameters)

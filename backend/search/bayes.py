@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState, create_trial
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
 
 from . import encoding
 from .interface import RunWithMetrics
@@ -68,10 +71,7 @@ class BayesEngine(RandomEngine):
         study.sampler = _sampler(f"{self.seed}:{self._known_runs()}")
         for name, params in self._encode(values).items():
             if params is not None:
-                state = TrialState.RUNNING if values[name] is None else TrialState.COMPLETE
-                study.add_trial(
-                    create_trial(state=state, params=params, distributions=distributions, value=values[name])
-                )
+                study.add_trial(_shown(params, distributions, values[name]))
         for _ in range(_TRIES):
             trial = study.ask(distributions)
             flat = {**self._fixed, **{one.name: one.decode(trial.params[one.name]) for one in self._varying}}
@@ -129,6 +129,30 @@ class BayesEngine(RandomEngine):
         flat = self.space.flat(config)
         params = {one.name: one.encode(flat.get(one.name)) for one in self._varying}
         return None if None in params.values() else params
+
+
+class _Shown(FrozenTrial):
+    """A run that the model is shown. Nobody changes it, so Optuna's deep copy is spared: it takes most of an ask."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shown:
+        return copy.copy(self)
+
+
+def _shown(params: Params, distributions: dict[str, BaseDistribution], worth: float | None) -> _Shown:
+    now = datetime.now()
+    return _Shown(
+        number=-1,  # Optuna numbers it
+        trial_id=-1,
+        state=TrialState.RUNNING if worth is None else TrialState.COMPLETE,
+        value=worth,
+        params=params,
+        distributions=distributions,
+        datetime_start=now,
+        datetime_complete=None if worth is None else now,
+        user_attrs={},
+        system_attrs={},
+        intermediate_values={},
+    )
 
 
 def _new_study(maximize: bool) -> optuna.Study:

@@ -74,7 +74,8 @@ class Engine(ABC):
     seed: str
     ledger: Ledger
     _runs: dict[str, RunWithMetrics] = field(default_factory=dict, init=False)  # alive; those that were asked for, too
-    _taken: Counter[str] = field(default_factory=Counter, init=False)  # what they try
+    _texts: dict[str, str] = field(default_factory=dict, init=False)  # what they try, canonical
+    _taken: Counter[str] = field(default_factory=Counter, init=False)
     _reached: dict[str, dict[int, float]] = field(default_factory=dict, init=False)  # as the ledger was told
     _decisions: dict[str, StopDecision] = field(default_factory=dict, init=False)
     _named: int = field(default=0, init=False)
@@ -106,7 +107,7 @@ class Engine(ABC):
         if self.settings.early is not None:
             self._tell_bands(run_id, run.history, self.settings.early.bands)
         if run.state not in ALIVE:
-            self.ledger.end(run_id, self._outcome(run))
+            self.ledger.end(run_id, self._outcome(run, self._texts[run_id]))
             self._drop(run_id)
 
     def forget_run(self, run_id: str) -> None:
@@ -154,9 +155,9 @@ class Engine(ABC):
             metric.reached(run.best(metric)) for run in self._runs.values()
         )
 
-    def key(self, config: Mapping[str, Any]) -> str:
+    def configuration(self, run_id: str) -> str:
         """The canonical text of the sweep's parameters in a run's configuration: by it two are the same."""
-        return canonical(self.space.configuration(self.space.flat(config)))
+        return self._texts[run_id]
 
     def _forgotten(self, run: RunWithMetrics) -> None:  # noqa: B027 - most engines need not know
         """A run is no more."""
@@ -173,15 +174,16 @@ class Engine(ABC):
         run_id = f"{self.seed}-{self._named}"
         self._named += 1
         self._runs[run_id] = run
-        self._taken[self.key(run.config)] += 1
+        text = self._texts[run_id] = canonical(self.space.configuration(self.space.flat(run.config)))
+        self._taken[text] += 1
         return run_id
 
     def _drop(self, run_id: str) -> RunWithMetrics:
         run = self._runs.pop(run_id)
-        key = self.key(run.config)
-        self._taken[key] -= 1
-        if not self._taken[key]:
-            del self._taken[key]
+        text = self._texts.pop(run_id)
+        self._taken[text] -= 1
+        if not self._taken[text]:
+            del self._taken[text]
         self._reached.pop(run_id, None)
         self._decisions.pop(run_id, None)
         return run
@@ -196,12 +198,12 @@ class Engine(ABC):
             self._reached[run_id] = reached
             self.ledger.reach(run_id, reached)
 
-    def _outcome(self, run: RunWithMetrics) -> Outcome:
+    def _outcome(self, run: RunWithMetrics, text: str) -> Outcome:
         """A failed run is worth what the metric imputes; one that was stopped early, the best that it showed."""
-        key, metric = self.key(run.config), self.settings.metric
+        metric = self.settings.metric
         if metric is None:
-            return Outcome(run.config, key)
+            return Outcome(run.config, text)
         best = run.best(metric)
         is_judged = best is not None and (run.state == "finished" or run.stopped_early)
         worth = best if is_judged else run.imputed(metric.impute, metric)
-        return Outcome(run.config, key, best, metric.worst(run.values), worth)
+        return Outcome(run.config, text, best, metric.worst(run.values), worth)

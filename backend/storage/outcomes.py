@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from typing import Any
 
-_PAGE = 500  # rows in memory at once
+_PAGE = 2000  # rows in memory at once
 _MARKS = 500  # question marks in one query
 _OPEN = """
     SELECT runs.id, runs.name, runs.state, runs.updated_at, runs.history_lines, trials.configuration, trials.stopped_at

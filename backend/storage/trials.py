@@ -71,7 +71,7 @@ def enqueue(
     """
     if sweep["state"] in ("FINISHED", "CANCELED") or sweeps.is_used_up(conn, sweep):
         return None
-    same = "SELECT count(*) FROM trials WHERE sweep_id = ? AND configuration = ?"
+    same = "SELECT coalesce(max(copy) + 1, 0) FROM trials WHERE sweep_id = ? AND configuration = ?"
     copy = conn.execute(same, (sweep["id"], canonical(config))).fetchone()[0]
     run = _make(conn, sweep, config, copy)
     return runs.update(conn, run["id"], display_name=display_name) if display_name else run

@@ -435,6 +435,50 @@ def test_bayes_goes_on_after_a_restart_of_the_server(make: Make) -> None:
     assert len(set(xs)) == 13
 
 
+def test_a_configuration_may_be_enqueued_again_though_one_of_its_runs_was_deleted(make: Make) -> None:
+    sweep = make({**RANDOM, "controller": {"type": "local"}})
+    names = []
+    for _ in range(4):
+        run = sweep.database.write(lambda conn: trials.enqueue(conn, sweep.row, {"x": 0.5}))
+        assert run is not None
+        names.append(run["name"])
+        if len(names) == 2:
+            sweep.database.write(lambda conn: runs.delete(conn, sweep.run(names[0])["id"]))
+    assert len(set(names)) == 4
+
+
+def test_a_grid_goes_on_after_a_restart_and_passes_over_what_joined_it(make: Make) -> None:
+    """A run that came by itself (WANDB_SWEEP_ID) has its configuration; deleted, it gives it back."""
+    sweep = make({"method": "grid", "parameters": {"a": {"values": [1, 2, 3, 4, 5]}}})
+    agent = sweep.agent()
+    sweep.end(sweep.take(agent))
+    joined = json.dumps({"a": {"value": 3}, "other": {"value": 1}})
+    sweep.database.write(
+        lambda conn: runs.create(conn, 1, "own", user="me", sweep_id=sweep.pk, state="finished", config=joined)
+    )
+    given = []
+    for _ in range(3):
+        sweep.scheduler = Scheduler(sweep.database, Studies())
+        (command,) = sweep.beat(agent)
+        given.append(command["args"]["a"]["value"])
+        sweep.end(command["run_id"])
+    assert given == [2, 4, 5]
+    sweep.database.write(lambda conn: runs.delete(conn, sweep.run("own")["id"]))
+    sweep.scheduler = Scheduler(sweep.database, Studies())
+    assert sweep.beat(agent)[0]["args"] == {"a": {"value": 3}}
+
+
+def test_a_run_that_goes_on_after_its_end_counts_anew(make: Make) -> None:
+    metric = {"name": "loss", "goal": "maximize", "target": 0.9}
+    sweep = make({**RANDOM, "metric": metric})
+    agent, other = sweep.agent(), sweep.agent()
+    name, running = sweep.take(agent), sweep.take(other)
+    sweep.log(name, 0.5, state="crashed")
+    assert sweep.beat(other, running) == []
+    sweep.log(name, 0.95, state="finished")
+    assert sweep.beat(other, running) == [] and sweep.state == "FINISHED"
+
+
 def test_a_local_controllers_schedule_becomes_runs(make: Make) -> None:
     sweep = make({**RANDOM, "controller": {"type": "local"}})
     agent = sweep.agent()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sweepkit.backend import studies
-from sweepkit.backend.storage import history, projects, runs, sweeps
+from sweepkit.backend.storage import history, opening, projects, runs, sweeps
 from sweepkit.backend.storage.database import Database
 from sweepkit.backend.studies import Studies, Study
 
@@ -23,11 +24,12 @@ CONFIG = {
 
 @pytest.fixture
 def sweep(store: Database) -> sqlite3.Row:
-    def make(conn: sqlite3.Connection) -> sqlite3.Row:
-        project = projects.ensure(conn, "e", "p")["id"]
-        return sweeps.create(conn, project, user="e", config=json.dumps(CONFIG), method="random")
+    return store.write(_make_sweep)
 
-    return store.write(make)
+
+def _make_sweep(conn: sqlite3.Connection) -> sqlite3.Row:
+    project = projects.ensure(conn, "e", "p")["id"]
+    return sweeps.create(conn, project, user="e", config=json.dumps(CONFIG), method="random")
 
 
 def _log(store: Database, sweep: sqlite3.Row, name: str, values: list[float], **columns: Any) -> None:
@@ -65,6 +67,33 @@ def test_a_run_that_was_started_over_is_read_anew(store: Database, sweep: sqlite
     study.follow(store.read())
     (run,) = study._alive.values()
     assert (len(run.log.values), min(run.log.values)) == (2, 7.0)
+
+
+def test_a_sweep_from_before_this_version_is_looked_through_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 3 of the store kept nothing for a search: it was in memory."""
+    before = tmp_path / "migrations"
+    before.mkdir()
+    for file in sorted(opening.MIGRATIONS.glob("*.sql"))[:2]:
+        (before / file.name).write_text(file.read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(opening, "MIGRATIONS", before)
+        old = Database(tmp_path / "old.sqlite3")
+    sweep = old.write(_make_sweep)
+    for n in range(5):
+        _log(old, sweep, f"r{n}", [float(n)] * 3, state="running" if n == 4 else "finished")
+    old.write(lambda conn: conn.execute("UPDATE sweeps SET state = 'FINISHED'"))
+    old.close()
+    store = Database(tmp_path / "old.sqlite3")
+    assert (sweeps.run_count(store.read(), 1), sweeps.unfinished(store.read(), 1)) == (5, 1)
+    again = sweeps.by_id(store.read(), 1)
+    assert again is not None
+    study = Study(again, store)
+    assert list(study.follow(store.read())) == [5]
+    assert study.engine.ledger.ended() == 4 and study.engine.ledger.best() == 0.0
+    assert study.engine.ledger.threshold(3) == 1.0
+    store.close()
 
 
 def test_studies_that_nobody_asks_for_are_dropped(
