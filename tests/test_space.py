@@ -189,7 +189,8 @@ grid_entries = st.one_of(
 )
 
 
-@given(st.dictionaries(st.sampled_from("abcd"), grid_entries, min_size=1, max_size=4), scalars)
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from("abc"), grid_entries, min_size=1, max_size=3), scalars)
 def test_a_place_in_the_grid_is_found_by_what_stands_there(entries: dict[str, Any], foreign: Any) -> None:
     grid = space.parse(entries)
     walked = [grid.grid_at(index) for index in range(grid.grid_size())]
