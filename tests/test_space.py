@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sweepkit import space
 from sweepkit.distributions import DISTRIBUTIONS, Parameter
