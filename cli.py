@@ -175,6 +175,30 @@ def run_agents(sweep_id: str, backend: str, format: str, count: int | None, agen
     return outcome.exit_code
 
 
+@cli.command("retry")
+@common
+@click.argument("run_ids", metavar="[RUN]...", nargs=-1)
+@click.option("--failed", "sweep_id", metavar="SWEEP", help="All runs of the sweep that failed or were lost.")
+@agent_options
+def retry_runs(run_ids: tuple[str, ...], backend: str, format: str, sweep_id: str | None, agents: AgentOptions) -> int:
+    """Run what failed again: same run, same configuration, resumed."""
+    from .sweeps import retry as again
+    from .sweeps.agents.devices import slots
+
+    if bool(run_ids) == bool(sweep_id):
+        raise UsageError("say what to run again", "`sweepkit retry --failed SWEEP`, or `sweepkit retry RUN...`")
+    places = slots(agents)
+    api = _api(backend)
+    if sweep_id:
+        ref = api.find_sweep(sweep_id)
+        runs = again.failed(api, ref)
+    else:
+        ref, runs = again.named(api, run_ids)
+    outcome = again.retry(api, ref, runs, places[: max(1, len(runs))], agents)
+    output.emit({"id": ref.id, "path": ref.path, "runs": [run.id for run in runs], **vars(outcome)}, format)
+    return outcome.exit_code
+
+
 @cli.command()
 @common
 @click.argument("sweep_id")

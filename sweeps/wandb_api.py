@@ -223,6 +223,13 @@ class WandbApi:
         answer = self._find(queries.STOPPED, entity=ref.entity, project=ref.project, name=run_id)
         return bool(at(answer, "project", "run", "stopped"))
 
+    def stop_run(self, ref: SweepRef, run_id: str) -> None:
+        """Ask a run of the sweep to stop. Raises NotFound; one that has ended stays as it is."""
+        found = at(self._ask(queries.RUN_ID, entity=ref.entity, project=ref.project, name=run_id), "project", "run")
+        if not found:
+            raise NotFound(f"there is no run {ref.entity}/{ref.project}/{run_id} on {self._where}")
+        self._ask(queries.STOP_RUN, id=found["id"])
+
     def artifacts(self, run: Run) -> list[Artifact]:
         """What ``run`` logged."""
         nodes = self._pages(queries.ARTIFACTS, ("project", "run", "outputArtifacts"), **_place(run))

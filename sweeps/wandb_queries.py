@@ -54,6 +54,10 @@ LOG_PAGE = f"""query LogPage($entity: String!, $project: String!, $name: String!
 STOPPED = """query RunStopped($entity: String, $project: String, $name: String!) {
   project(name: $project, entityName: $entity) { run(name: $name) { stopped } }
 }"""
+RUN_ID = """query RunId($entity: String, $project: String, $name: String!) {
+  project(name: $project, entityName: $entity) { run(name: $name) { id } }
+}"""
+STOP_RUN = """mutation StopRun($id: ID!) { stopRun(input: {id: $id}) { success } }"""
 LAST_STEP = """query LastStep($entity: String!, $project: String!, $name: String!) {
   project(name: $project, entityName: $entity) { run(name: $name) { historyKeys } }
 }"""

@@ -60,6 +60,7 @@ class Ticket:
     command: Mapping[str, Any]
     agent: str | None = None
     avoid: str | None = None
+    is_first: bool = True  # it has not been tried here yet
     since: float = field(default_factory=time.monotonic)
 
     @property
@@ -196,13 +197,18 @@ class Crew:
                 self.verdict, self.closing = verdict.stop, True
             self.news += 1
 
+    def would_retry(self, trial: Trial, ending: Ending) -> bool:
+        """Whether the trial would be tried again if it ended like that now."""
+        with self.lock:
+            return not self.closing and self._policy.again(ending, self._failures.get(trial.run_id, 0) + 1)
+
     def _park(self, command: Mapping[str, Any], avoid: str | None = None) -> None:
         run_id = str(command["run_id"])
         agent = self._agents.get(run_id)
         if agent is not None:
             self._alive.add(run_id)
             self._untold.pop(run_id, None)
-        self.tickets.append(Ticket(command, agent, avoid))
+        self.tickets.append(Ticket(command, agent, avoid, is_first=False))
 
     def _settle(self, run_id: str, kind: str) -> None:
         self._results[run_id] = kind
@@ -237,10 +243,10 @@ class Crew:
     def drop(self, ticket: Ticket, kind: str) -> None:
         """The ticket's trial will not be tried again here."""
         with self.lock:
-            if ticket in self.tickets:
+            with suppress(ValueError):  # a worker has just taken it
                 self.tickets.remove(ticket)
-                self._settle(ticket.run_id, kind)
-                self.news += 1
+            self._settle(ticket.run_id, kind)
+            self.news += 1
 
     @property
     def ended(self) -> dict[str, int]:
@@ -313,7 +319,8 @@ def keep_leases(crew: Crew, api: WandbApi) -> None:
         except SweepkitError:
             continue  # the workers tell people about a backend that is away
         crew.told(ticket.agent, states)
-        if any(each.get("type") == "stop" and each.get("run_id") == ticket.run_id for each in commands):
+        stopped = any(each.get("type") == "stop" and each.get("run_id") == ticket.run_id for each in commands)
+        if stopped and ticket in crew.tickets:  # else a slot has taken it up meanwhile, and hears it too
             crew.drop(ticket, "stopped")
 
 

@@ -16,7 +16,7 @@ from ..metric import metric_in
 from ..scores import Scores
 from ..wandb_api import SweepRef, WandbApi
 from . import command, leftovers
-from .crew import Crew, keep_leases, release
+from .crew import Crew, Ticket, keep_leases, release
 from .devices import Slot
 from .options import DEFAULTS, AgentOptions
 from .view import View, make_view
@@ -50,8 +50,11 @@ def run_agents(
     count: int | None = None,
     expected: int | None = None,
     quiet: bool = False,
+    tickets: Sequence[Ticket] | None = None,
 ) -> Outcome:
     """Run the sweep's trials on ``slots`` until the backend has no more, or ``count`` have been run here.
+
+    With ``tickets``, these are run and the backend is asked for none.
 
     Ctrl-C (or SIGTERM) once lets running trials finish, twice stops them (SIGTERM, on which they checkpoint), three
     times kills them. Raises UsageError when no trial can start, Unreachable when the backend stays away, and
@@ -59,8 +62,9 @@ def run_agents(
     """
     sweep = api.sweep(ref)
     command.check(sweep.config, os.environ)
+    count = count if tickets is None else len(tickets)
     view = make_view(slots, sweep.config, count, expected if expected is not None else sweep.expected, quiet)
-    crew = Crew(ref, sweep.config, api.backend, view, options, count)
+    crew = Crew(ref, sweep.config, api.backend, view, options, count, tickets is None, list(tickets or ()))
     workers = [Worker(slot, crew) for slot in slots]
     leftovers.clear()
     with view, Presses(crew, workers) as presses:
@@ -103,7 +107,7 @@ def _watch(api: WandbApi, crew: Crew, workers: Sequence[Worker], view: View) -> 
         try:
             sweep, runs = looking.sweep(crew.ref), looking.runs(crew.ref)
             view.look(sweep, runs, list(crew.slots), scores.of(runs))
-            if sweep.state in _OVER:
+            if sweep.state in _OVER and crew.leased:
                 crew.close()
         except SweepkitError:
             pass

@@ -25,6 +25,7 @@ from .trial import Trial, start
 PATIENCE = 300.0  # seconds that an idle slot waits for a backend that went away
 _TICK = 0.05
 _FROZEN = 2.0  # seconds between two ticks after which this process, or the host, must have slept
+_ALIVE = ("running", "preempting", "finished")  # a run in one of these states is not to be started by `retry`
 _LAST_LINES = 40  # of a trial's output, in which the reason of its end is looked for
 
 
@@ -152,10 +153,18 @@ class Worker(threading.Thread):
 
     def _take_up(self, ticket: Ticket) -> None:
         """Start a trial (again), under the lease that it has."""
+        if not self.crew.leased and ticket.is_first and (state := self._state(ticket.run_id)) in _ALIVE:
+            self.crew.view.say(f"run {ticket.run_id} is {state} by now, so it is left alone")
+            self.crew.drop(ticket, "stopped")
+            return
         if ticket.agent and ticket.agent != self._agent:
             self._leave()
             self._agent = ticket.agent
         self._start(ticket.command)
+
+    def _state(self, run_id: str) -> str:
+        ref = self.crew.ref
+        return self._api.run(f"{ref.entity}/{ref.project}/{run_id}").state
 
     def _start(self, command: Mapping[str, Any]) -> None:
         self._oom_kills = count_oom_kills()
@@ -200,9 +209,17 @@ class Worker(threading.Thread):
     def _watch_the_time(self, trial: Trial) -> None:
         limit = self.crew.options.trial_timeout
         if limit is not None and trial.seconds > limit and trial.asked_to_stop is None:
-            self._ask_to_end(trial, Ending("timeout", None, f"it took longer than {limit:g} s"))
+            ending = Ending("timeout", None, f"it took longer than {limit:g} s")
+            if not self.crew.would_retry(trial, ending):
+                self._give_up(trial)
+            self._ask_to_end(trial, ending)
         if trial.asked_to_stop is not None and time.monotonic() > trial.asked_to_stop + self._kill_delay:
             trial.kill()
+
+    def _give_up(self, trial: Trial) -> None:
+        """A run that is asked to stop is handed to nobody again, also where it then says that it is preempted."""
+        with suppress(SweepkitError):
+            self._api.stop_run(self.crew.ref, trial.run_id)
 
     def _conclude(self, trial: Trial, code: int) -> None:
         ending, run = self._judge(trial, code)
