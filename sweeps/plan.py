@@ -71,7 +71,7 @@ def plan(spec: Spec, backend: str, project: str, slots: list[Slot], find: Callab
 
     Raises UsageError for what ``run`` would refuse: a macro that does not exist, W&B without a key.
     """
-    commands = _commands(spec, os.environ)
+    commands = _commands(spec, {**os.environ, **slots[0].environment})
     return Plan(
         _backend(backend, find), project, tuple(slots), spec.method, spec.count(), spec.space.size(), commands,
         exact=spec.method == "grid",

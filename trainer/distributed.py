@@ -11,13 +11,15 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
-import wandb
 from torch import Tensor, distributed, nn
 
 from ..errors import SweepkitError, UsageError
+
+if TYPE_CHECKING:
+    import wandb
 
 T = TypeVar("T")
 _REQUESTS = (None, "stop", "preempt")  # by urgency
@@ -105,12 +107,37 @@ class Ranks:
                     "all ranks need the same arguments, and the file that WANDB_SWEEP_PARAM_PATH names",
                 )
 
-    def silent_run(self, arguments: Mapping[str, Any]) -> wandb.Run:
-        """What a rank that does not lead has in place of a run: the same configuration, and nothing is recorded."""
-        return wandb.init(mode="disabled", config={**arguments, **_swept()})
-
 
 ALONE = Ranks()
+
+
+class SilentRun:
+    """What a rank that does not lead has in place of a run: the same configuration, and nothing is recorded.
+
+    ``wandb.init(mode="disabled")`` would start another of wandb's processes for each rank, for nothing.
+    """
+
+    resumed = True  # names are checked, and given, by the leader
+    step = 0
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        self.id = os.environ.get("WANDB_RUN_ID", "")
+        self.config: dict[str, Any] = {**arguments, **_swept()}
+        self.summary: dict[str, Any] = {}
+
+    def define_metric(self, *names: str, **options: Any) -> None:
+        pass
+
+    def log(self, row: Mapping[str, Any], **options: Any) -> None:
+        pass
+
+    def finish(self, exit_code: int = 0) -> None:
+        pass
+
+
+def silent_run(arguments: Mapping[str, Any]) -> wandb.Run:
+    """A ``SilentRun``, for code that need not know which rank it runs in."""
+    return cast("wandb.Run", SilentRun(arguments))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from ..errors import SweepkitError, Unreachable, UsageError
 from . import checkpoint, compute, config, distributed, naming, tasks
 from .compute import Computing
 from .config import Hyperparameters
-from .distributed import ALONE, Ranks
+from .distributed import ALONE, Ranks, silent_run
 from .model import SmallCNN, make_optimizer
 from .preemption import Preemption
 
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _within_run(arguments: dict[str, Any], requests: Preemption, ranks: Ranks) -> int:
     """Start the run, train, and end the run with the exit code, so that W&B records how it ended."""
-    run = start_run(arguments, requests) if ranks.leads else ranks.silent_run(arguments)
+    run = start_run(arguments, requests) if ranks.leads else silent_run(arguments)
     code = 1
     try:
         code = fit(prepare(run, arguments, ranks), requests)

@@ -60,7 +60,7 @@ class Place:
         if self.gpus and "CUDA_VISIBLE_DEVICES" not in os.environ:
             environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # NVML's numbers; CUDA's own order is the fastest first
         environment |= {"SWEEPKIT_CPUS": str(cores), "SWEEPKIT_GPUS": str(len(self.gpus))}
-        return environment | {"SWEEPKIT_RANKS": str(max(1, len(self.gpus)))}
+        return environment | {"SWEEPKIT_RANKS": str(len(self.gpus) or _own_ranks())}
 
 
 def slots(options: AgentOptions = DEFAULTS) -> list[Slot]:
@@ -166,6 +166,12 @@ def _cpu(wanted: int | str | None) -> Place:
     if wanted == AUTO:
         return Place("cpu", (), cores, growing=True)
     return Place("cpu", (), cores, int(wanted or max(1, min(cores, int(usable_memory() // SLOT_MEMORY)))))
+
+
+def _own_ranks() -> int:
+    """How many processes a trial on the CPU has: one, or as many as the user's environment says."""
+    own = os.environ.get("SWEEPKIT_RANKS", "")
+    return max(1, int(own)) if own.isdigit() else 1
 
 
 def _fewer(name: str, threads: int) -> int:

@@ -35,7 +35,7 @@ def test_the_library_holds_what_it_promises() -> None:
         for method in ("grid", "random", "bayes"):
             kind, name = methods[f"{dataset}-{method}"]
             assert (kind, name.lower()) == (method, dataset)
-    assert {"digits-hyperband", "digits-nested", "own-script"} < set(NAMES)
+    assert {"digits-hyperband", "digits-nested", "digits-ddp", "own-script"} < set(NAMES)
 
 
 def test_the_catalog_counts_and_describes() -> None:
