@@ -123,7 +123,7 @@ def _environment(ref: SweepRef, run_id: str, slot: Slot, backend: Backend, home:
         "WANDB_SWEEP_ID": ref.id,
         "WANDB_RUN_ID": run_id,
         "WANDB_DIR": os.environ.get("WANDB_DIR") or str(Path.cwd()),
-        "SWEEPKIT_CHECKPOINTS": str(home / "checkpoints"),
+        "SWEEPKIT_CHECKPOINTS": os.environ.get("SWEEPKIT_CHECKPOINTS") or str(home / "checkpoints"),
         "PYTHONUNBUFFERED": "1",  # the last lines of a trial that is killed are worth having
     }
     merged = {**os.environ, **slot.environment, **backend.environment(), **own}

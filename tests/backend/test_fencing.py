@@ -29,7 +29,7 @@ import pathlib, sys, time
 import wandb
 
 who, last, code = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-settings = wandb.Settings(x_file_stream_transmit_interval=0.1, console="off")
+settings = wandb.Settings(x_file_stream_transmit_interval=1, console="off")
 run = wandb.init(resume="allow", settings=settings)
 for step in range(run.step, last):
     run.log({"who": who, "square": step * step}, step=step, commit=True)
