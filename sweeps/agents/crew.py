@@ -32,12 +32,16 @@ OFFER = 60.0  # seconds for which a trial that failed on a doubtful slot is offe
 
 @dataclass(frozen=True)
 class Ended:
-    """A try of a trial that is over. ``retry`` numbers the try that follows; 0 means that there is none."""
+    """A try of a trial that is over. ``retry`` numbers the try that follows; 0 means that there is none here.
+
+    ``left`` means that the next try is left to other agents.
+    """
 
     trial: Trial
     ending: Ending
     run: Run | None = None
     retry: int = 0
+    left: bool = False
 
     @property
     def kind(self) -> str:
@@ -101,6 +105,7 @@ class Crew:
         self._agents: dict[str, str] = {}  # run id -> the agent that it was given to
         self._alive: set[str] = set()  # trials whose lease is held: they run, or wait to be tried again
         self._untold: dict[str, bool] = {}  # trials that ended, until a heartbeat that says so was answered
+        self._hopeless = False  # the program fails everywhere: nobody needs to try more
         self._spared: set[str] = set()  # trials that a bad slot was to blame for
 
     # Slots
@@ -182,9 +187,13 @@ class Crew:
         with self.lock:
             suspect, verdict = self._note(ending, trial)
             tries = self._failures[trial.run_id] = self._failures.get(trial.run_id, 0) + ending.failed
-            if not self.closing and self._policy.again(ending, tries):
+            again = self._policy.again(ending, tries)
+            if again and not self.closing:
                 self._park(command, avoid=slot.label if suspect else None)
                 self.view.ended(Ended(trial, ending, ended.run, retry=tries))
+            elif again and self.leased and not self._hopeless:
+                self._leave_to_others(trial.run_id)
+                self.view.ended(Ended(trial, ending, ended.run, left=True))
             else:
                 self._commands[trial.run_id] = command
                 self._settle(trial.run_id, ended.kind)
@@ -194,7 +203,7 @@ class Crew:
             elif verdict.take_out:
                 self._take_out(slot, verdict, ending)
             elif verdict.stop and not self.closing:
-                self.verdict, self.closing = verdict.stop, True
+                self.verdict, self.closing, self._hopeless = verdict.stop, True, True
             self.news += 1
 
     def would_retry(self, trial: Trial, ending: Ending) -> bool:
@@ -215,6 +224,11 @@ class Crew:
         if run_id in self._alive:
             self._alive.remove(run_id)
             self._untold[run_id] = False
+
+    def _leave_to_others(self, run_id: str) -> None:
+        """It failed here, and nothing is said of it any more: the backend gives it to another agent after a while."""
+        self._results[run_id] = "failed"
+        self._alive.discard(run_id)
 
     def _note(self, ending: Ending, trial: Trial) -> tuple[bool, guard.Verdict]:
         """Whether the slot is doubtful, and what the failure guard says."""
@@ -284,9 +298,13 @@ class Crew:
         self.closing = True
 
     def settle(self) -> None:
-        """All workers are done: trials that were to be tried again and were not have failed."""
+        """All workers are done: trials that were to be tried again and were not have failed, here at least."""
         for ticket in list(self.tickets):
-            self.drop(ticket, "failed")
+            if self._hopeless or not self.leased:
+                self.drop(ticket, "failed")
+            else:
+                self.tickets.remove(ticket)
+                self._leave_to_others(ticket.run_id)
 
     def fail(self, error: SweepkitError) -> None:
         with self.lock:

@@ -248,6 +248,7 @@ def _end_line(ended: Ended) -> str:
     trial = ended.trial
     why = f" ({ended.why})" if ended.why else ""
     again = f"; it is tried again (retry {ended.retry})" if ended.retry else ""
+    again = "; it is left to other agents" if ended.left else again
     return f"trial {trial.run_id} {ended.kind} on {trial.slot.label} after {clock(trial.seconds)}{why}{again}"
 
 

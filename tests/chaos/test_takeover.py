@@ -65,38 +65,71 @@ def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     return found
 
 
-@pytest.mark.parametrize("first", ["wandb", "sweepkit"])
-def test_the_other_kind_of_agent_goes_on_where_a_killed_one_was(
-    place: tuple[WandbApi, dict[str, str]], tmp_path: Path, first: str
-) -> None:
-    api, environment = place
-    ref = api.create_sweep({"program": "train.py", "method": "grid", "parameters": {"a": {"values": [1]}}}, "both")
-    commands = {
-        "wandb": [sys.executable, "-m", "wandb", "agent", ref.path],
-        "sweepkit": [sys.executable, "-m", "sweepkit", "agents", ref.path, "--backend", "embedded", "--cpu-slots", "1"],
-    }
+class Stage:
+    """A sweep of one configuration, and agents of both kinds for it."""
 
-    def start(kind: str) -> subprocess.Popen[bytes]:
-        with (tmp_path / f"{kind}.log").open("wb") as log:
+    def __init__(self, api: WandbApi, environment: dict[str, str], folder: Path) -> None:
+        self.api, self.folder, self._environment = api, folder, environment
+        config = {"program": "train.py", "method": "grid", "parameters": {"a": {"values": [1]}}}
+        self.ref = api.create_sweep(config, "both")
+
+    def start(self, kind: str, name: str) -> subprocess.Popen[bytes]:
+        own = ["sweepkit", "agents", self.ref.path, "--backend", "embedded", "--cpu-slots", "1"]
+        command = [sys.executable, "-m", *(["wandb", "agent", self.ref.path] if kind == "wandb" else own)]
+        with (self.folder / f"{name}.log").open("wb") as log:
             return subprocess.Popen(
-                commands[kind], cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
+                command, cwd=self.folder, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
 
-    dying = start(first)
-    run = until(lambda: next(iter(api.runs(ref)), None))
-    until(lambda: len(api.history(run)) == 3)
+    def words(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    def in_the_middle(self) -> tuple[str, int]:
+        """Wait until the trial has logged three rows, and does no more; its run id and its first process."""
+        run = until(lambda: next(iter(self.api.runs(self.ref)), None))
+        rows = until(lambda: len(found := self.api.history(run)) == 3 and found)
+        return run.id, rows[0]["process"]
+
+    def check(self, run_id: str, processes: int = 2) -> None:
+        """One run, whole, made by so many processes."""
+        (finished,) = self.api.runs(self.ref)
+        rows = self.api.history(finished)
+        assert (finished.id, finished.state, self.api.sweep(self.ref).state) == (run_id, "finished", "FINISHED")
+        assert [(row["_step"], row["square"]) for row in rows] == [(step, step * step) for step in range(6)]
+        assert len({row["process"] for row in rows}) == processes, json.dumps(rows)
+
+
+@pytest.fixture
+def stage(place: tuple[WandbApi, dict[str, str]], tmp_path: Path) -> Stage:
+    return Stage(*place, tmp_path)
+
+
+@pytest.mark.parametrize("first", ["wandb", "sweepkit"])
+def test_the_other_kind_of_agent_goes_on_where_a_killed_one_was(stage: Stage, first: str) -> None:
+    dying = stage.start(first, "dying")
+    run_id, _ = stage.in_the_middle()
     everybody = [psutil.Process(dying.pid), *psutil.Process(dying.pid).children(recursive=True)]
     for process in everybody:  # the power of its host fails
         process.send_signal(signal.SIGSTOP)
     for process in everybody:
         process.kill()
     dying.wait()
-    (tmp_path / "go").touch()
-    heir = start("sweepkit" if first == "wandb" else "wandb")
-    assert heir.wait(90) == 0, (tmp_path / "sweepkit.log").read_text()
-    (finished,) = api.runs(ref)
-    rows = api.history(finished)
-    assert (finished.id, finished.state, api.sweep(ref).state) == (run.id, "finished", "FINISHED")
-    assert [(row["_step"], row["square"]) for row in rows] == [(step, step * step) for step in range(6)]
-    assert len({row["process"] for row in rows[:3]}) == len({row["process"] for row in rows[3:]}) == 1
-    assert rows[0]["process"] != rows[3]["process"], json.dumps(rows)
+    (stage.folder / "go").touch()
+    heir = stage.start("sweepkit" if first == "wandb" else "wandb", "heir")
+    assert heir.wait(90) == 0, stage.words("heir")
+    stage.check(run_id)
+
+
+def test_what_fails_while_its_agent_leaves_is_left_to_others(stage: Stage) -> None:
+    """Interrupted, it lets its trial finish; that is killed then, as by the kernel for want of memory."""
+    leaving = stage.start("sweepkit", "leaving")
+    run_id, process = stage.in_the_middle()
+    leaving.send_signal(signal.SIGTERM)
+    until(lambda: "interrupted: 1 running trial may finish" in stage.words("leaving"))
+    os.kill(process, signal.SIGKILL)
+    assert leaving.wait(60) == 130
+    assert "(killed by signal 9, SIGKILL); it is left to other agents" in stage.words("leaving")
+    (stage.folder / "go").touch()
+    heir = stage.start("sweepkit", "heir")
+    assert heir.wait(90) == 0, stage.words("heir")
+    stage.check(run_id)
