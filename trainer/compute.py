@@ -1,24 +1,23 @@
-"""How a trial computes: in which precision, in how large pieces, and with how little of torch around it."""
+"""How a trial computes: in which precision, with which settings, and with how little of torch around it."""
 
 from __future__ import annotations
 
+import ctypes
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-# Bytes of the largest layer's output that are worked on at once on a CPU. What is larger falls out of the caches, and
-# the allocator gives it back to the system after each layer, which then has to zero new pages for the next one.
-_PIECE = 16 * 2**20
-_ALL = 4096  # images at once on a GPU, when validating
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt (malloc.h)
+_KEPT = 2**30
 
 
 @dataclass(frozen=True)
 class Computing:
-    """Where and how a trial computes. ``precision`` is "bf16" or "fp32"; ``piece`` images go through the model at once.
+    """Where and in which precision, "bf16" or "fp32", a trial computes.
 
     bf16 is torch's automatic mixed precision: convolutions and matrix products in bfloat16, the weights, the gradients
     of the weights, the loss and the optimizer in float32.
@@ -26,15 +25,10 @@ class Computing:
 
     device: torch.device
     precision: str = "fp32"
-    piece: int = _ALL
 
     def precise(self) -> AbstractContextManager[object]:
         """The context in which the model is called."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
-
-    def pieces(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and labels, a piece after the other."""
-        return zip(x.split(self.piece), y.split(self.piece), strict=True)
 
 
 def resolve(asked: str, device: torch.device) -> str:
@@ -44,16 +38,25 @@ def resolve(asked: str, device: torch.device) -> str:
     return "bf16" if has_bf16(device) else "fp32"
 
 
-def plan(precision: str, device: torch.device, image: torch.Size, width: int) -> Computing:
-    """How to compute on ``device`` with images of shape (C, H, W) and ``width`` channels behind the first convolution.
-
-    The pieces do not depend on the machine, so that a seed gives the same dropout everywhere.
-    """
+def prepare(device: torch.device) -> None:
+    """Settings of this process that make training on ``device`` fast and change no result."""
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # every batch but the last has the same shape
-        return Computing(device, precision)
-    fit = max(1, _PIECE // (4 * width * image[1] * image[2]))
-    return Computing(device, precision, 1 << (fit.bit_length() - 1))  # a power of two: it divides the usual batches
+    else:
+        _keep_memory()
+    _leave_compiler_out()
+
+
+def _keep_memory() -> None:
+    """Let glibc keep freed memory for the next layer.
+
+    By default it gives blocks above 32 MiB, which many activations are, back to the system at once, and the next layer
+    waits for the kernel to zero new pages: a quarter of all the time with MNIST in batches of 512.
+    """
+    with suppress(OSError, AttributeError, TypeError):  # another C library; Windows
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, _KEPT)
+        mallopt(_TRIM_THRESHOLD, _KEPT)
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -70,7 +73,7 @@ def has_bf16(device: torch.device) -> bool:
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
 
-def leave_compiler_out() -> None:
+def _leave_compiler_out() -> None:
     """Let optimizers be made and saved without torch's compiler: importing it costs each trial a second.
 
     These methods ask ``torch._dynamo`` for a version of themselves that is never compiled, once, and keep it in this

@@ -58,8 +58,7 @@ class Ranks:
     def add_gradients(self, model: nn.Module) -> None:
         """Give every rank the sum of all ranks' gradients, in one message.
 
-        DistributedDataParallel sends them while they are computed, at each ``backward``. A batch here is computed in
-        pieces, of which ranks may have different numbers, and the model is small.
+        DistributedDataParallel sends them while they are computed, which is worth its cost where the model is large.
         """
         if self.count == 1:
             return

@@ -147,13 +147,14 @@ def prepare(run: wandb.Run, arguments: Mapping[str, Any], ranks: Ranks = ALONE) 
 
     with ranks.leader_first():
         data = tasks.load(task, tasks.data_root(hyper.data_root), hyper.data_fraction or 1.0, hyper.seed)
-    computing = compute.plan(hyper.precision, device, data.train_x.shape[1:], hyper.hidden_layer_width)
+    compute.prepare(device)
     mean, std = channel_statistics(data.train_x)
     torch.manual_seed(hyper.seed)
     model = SmallCNN(task.in_channels, len(task.classes), hyper.hidden_layer_width, hyper.dropout_p, mean, std)
     model.to(device)
     data = tasks.Data(*(tensor.to(device) for tensor in (data.train_x, data.train_y, data.val_x, data.val_y)))
     optimizer = make_optimizer(model, hyper)
+    computing = Computing(device, hyper.precision)
     return Trial(run, hyper, task, data, model, optimizer, computing, ranks, checkpoint.folder(run.id))
 
 
@@ -211,18 +212,14 @@ def step(
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        total = torch.zeros((), device=x.device)
         with torch.enable_grad():
-            for images, labels in computing.pieces(
-                ranks.part(x), ranks.part(y)
-            ):  # the gradient of their sum is that of the whole batch
-                with computing.precise():
-                    logits = model(images)
-                loss = functional.cross_entropy(logits.float(), labels, reduction="sum") / len(x)
-                loss.backward()
-                total += loss.detach()
+            with computing.precise():
+                logits = model(ranks.part(x))
+            # Of the whole batch: the ranks' gradients add up to that of its mean.
+            loss = functional.cross_entropy(logits.float(), ranks.part(y), reduction="sum") / len(x)
+            loss.backward()
         ranks.add_gradients(model)
-        return ranks.total(total)
+        return ranks.total(loss)
 
     return compute.take_step(optimizer, closure).detach()
 
@@ -231,12 +228,14 @@ def step(
 def evaluate(model: SmallCNN, x: Tensor, y: Tensor, computing: Computing, ranks: Ranks = ALONE) -> tuple[float, float]:
     """(mean cross-entropy, accuracy from 0 to 1) over all images, of which each rank looks at its part."""
     model.eval()
+    images, labels = ranks.part(x), ranks.part(y)
+    size = 500 if x.device.type == "cpu" else 5000
     sums = torch.zeros(2, dtype=torch.float64, device=x.device)  # on the device: reading a value waits for it
-    for images, labels in computing.pieces(ranks.part(x), ranks.part(y)):
+    for some, theirs in zip(images.split(size), labels.split(size), strict=True):
         with computing.precise():
-            logits = model(images).float()
-        sums[0] += functional.cross_entropy(logits, labels, reduction="sum")
-        sums[1] += (logits.argmax(1) == labels).sum()
+            logits = model(some).float()
+        sums[0] += functional.cross_entropy(logits, theirs, reduction="sum")
+        sums[1] += (logits.argmax(1) == theirs).sum()
     loss, right = ranks.total(sums).tolist()
     return loss / len(x), right / len(x)
 

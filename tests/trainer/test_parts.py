@@ -42,19 +42,19 @@ def test_every_optimizer_of_torch_takes_a_step_or_says_why_not() -> None:
 
 # In bfloat16 (8 bits) another pixel may be the largest of a pool: then the gradient goes another way.
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.2)])
-def test_a_batch_in_pieces_has_the_gradient_of_the_whole(precision: str, tolerance: float) -> None:
+def test_a_step_in_each_precision_has_the_gradient_of_float32(precision: str, tolerance: float) -> None:
     torch.manual_seed(0)
     x, y = torch.randint(0, 256, (70, 1, 12, 12), dtype=torch.uint8), torch.randint(0, 10, (70,))
     model = SmallCNN(1, 10, 16, 0.0, torch.tensor([127.5]), torch.tensor([73.9]))
     expected = functional.cross_entropy(model(x), y)
     wanted = torch.cat([each.flatten() for each in torch.autograd.grad(expected, list(model.parameters()))])
     expected = expected.detach()
-    loss = step(model, torch.optim.SGD(model.parameters(), lr=0.0), x, y, Computing(x.device, precision, piece=32))
+    loss = step(model, torch.optim.SGD(model.parameters(), lr=0.0), x, y, Computing(x.device, precision))
     found = torch.cat([each.grad.flatten() for each in model.parameters() if each.grad is not None])
     assert float(loss) == pytest.approx(float(expected), rel=tolerance)
     assert float((found - wanted).norm() / wanted.norm()) < tolerance
     together = evaluate(model, x, y, Computing(x.device))
-    assert evaluate(model, x, y, Computing(x.device, precision, piece=32)) == pytest.approx(together, abs=tolerance)
+    assert evaluate(model, x, y, Computing(x.device, precision)) == pytest.approx(together, abs=tolerance)
 
 
 def test_bf16_is_chosen_where_the_hardware_has_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,12 +67,6 @@ def test_bf16_is_chosen_where_the_hardware_has_it_alone(monkeypatch: pytest.Monk
     for check in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):  # another machine's torch, or an old one
         monkeypatch.delattr(torch.cpu, check, raising=False)
     assert compute.resolve("auto", cpu) == "fp32"
-
-
-def test_pieces_fit_a_cache_and_are_the_same_everywhere() -> None:
-    shapes = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 4000, 4000)]
-    pieces = [compute.plan("fp32", torch.device("cpu"), torch.Size(shape), 64).piece for shape in shapes]
-    assert pieces == [1024, 64, 64, 1]
 
 
 def test_an_unknown_optimizer_is_answered_with_the_valid_names() -> None:
