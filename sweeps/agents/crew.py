@@ -106,6 +106,7 @@ class Crew:
         self._alive: set[str] = set()  # trials whose lease is held: they run, or wait to be tried again
         self._untold: dict[str, bool] = {}  # trials that ended, until a heartbeat that says so was answered
         self._hopeless = False  # the program fails everywhere: nobody needs to try more
+        self._told_of_openings = False
         self._spared: set[str] = set()  # trials that a bad slot was to blame for
 
     # Slots
@@ -205,6 +206,16 @@ class Crew:
             elif verdict.stop and not self.closing:
                 self.verdict, self.closing, self._hopeless = verdict.stop, True, True
             self.news += 1
+
+    def note_openings(self, trial: Trial, times: int) -> None:
+        """Tell, once, of a program that calls ``wandb.init`` more than once in a trial."""
+        with self.lock:
+            if times > 1 and not self._told_of_openings:
+                self._told_of_openings = True
+                self.view.say(
+                    f"warning: trial {trial.run_id} called wandb.init() {times} times. In a sweep each call opens the "
+                    "trial's own run, so their rows are mixed; call it once, and of several processes only in one"
+                )
 
     def would_retry(self, trial: Trial, ending: Ending) -> bool:
         """Whether the trial would be tried again if it ended like that now."""

@@ -7,6 +7,7 @@ memory is told as such.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Iterable
@@ -82,6 +83,19 @@ def count_oom_kills() -> int:
     """
     found = (_counter(path, "oom_kill") for path in (*_cgroup_files(), Path("/proc/vmstat")))
     return sum(found)
+
+
+def openings(folder: Path, run_id: str) -> int:
+    """How often a run was opened on this host: each ``wandb.init`` makes a folder of its own below ``folder``/wandb.
+
+    In a sweep, every call opens the trial's run, also where it asks for another (the client says "Ignoring run_id");
+    what later calls log is mixed with what the first one logged, under the same steps.
+    """
+    made = re.compile(rf"(offline-)?run-\d+_\d+-{re.escape(run_id)}(-\d+)?")
+    try:
+        return sum(made.fullmatch(entry.name) is not None for entry in os.scandir(folder / "wandb"))
+    except OSError:
+        return 0
 
 
 def _cgroup_files() -> list[Path]:

@@ -13,13 +13,14 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from ...errors import SweepkitError, Unreachable
 from ..wandb_api import NotFound, Run, WandbApi
 from .crew import LEAVING, Crew, Ended, Ticket
 from .devices import Slot, alive
-from .outcomes import FINISHED, NEVER_INIT, Ending, count_oom_kills, failure
+from .outcomes import FINISHED, NEVER_INIT, Ending, count_oom_kills, failure, openings
 from .trial import Trial, start
 
 PATIENCE = 300.0  # seconds that an idle slot waits for a backend that went away
@@ -47,7 +48,7 @@ class Worker(threading.Thread):
         self._agent: str | None = None  # which has the lease of the trial, or asks for the next one
         self._command: Mapping[str, Any] = {}
         self._sentence: Ending | None = None  # how the trial will have ended, as this agent stops it
-        self._oom_kills = 0
+        self._oom_kills = self._openings = 0
         self._over = False
         self._every = crew.backend.heartbeat
         self._pause = self._every
@@ -168,6 +169,7 @@ class Worker(threading.Thread):
 
     def _start(self, command: Mapping[str, Any]) -> None:
         self._oom_kills = count_oom_kills()
+        self._openings = openings(_wandb_folder(), str(command["run_id"]))
         self._command, self._sentence = command, None
         try:
             self.trial = start(self.crew.config, command, self.crew.ref, self.slot, self.crew.backend)
@@ -224,6 +226,7 @@ class Worker(threading.Thread):
     def _conclude(self, trial: Trial, code: int) -> None:
         ending, run = self._judge(trial, code)
         begun = run is not None and run.state != "pending"
+        self.crew.note_openings(trial, openings(_wandb_folder(), trial.run_id) - self._openings)
         command = {**self._command, "type": "resume" if begun else "run"}
         self.trial = None
         self.crew.conclude(Ended(trial, ending, run), command)
@@ -265,6 +268,11 @@ class Worker(threading.Thread):
         except NotFound:
             return None
         return run if run.state != "pending" else None
+
+
+def _wandb_folder() -> Path:
+    """Below which the trials' wandb clients make their folder ``wandb``."""
+    return Path(os.environ.get("WANDB_DIR") or Path.cwd())
 
 
 def _awake() -> float:

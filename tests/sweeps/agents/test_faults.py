@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from sweepkit.sweeps.agents.devices import Slot
+from sweepkit.sweeps.agents.devices import Slot, slots
 from sweepkit.sweeps.agents.options import AgentOptions
 from sweepkit.sweeps.agents.pool import run_agents
 from sweepkit.sweeps.backends import Backend
 from sweepkit.sweeps.wandb_api import SweepRef, WandbApi
 
 from ...conftest import start_server, stop_server
+from .conftest import Host
 from .desk import Desk, until
 
 ONE: dict[str, Any] = {"parameters": {"lr": {"values": [0.5]}}}
@@ -127,8 +129,8 @@ def test_a_bad_slot_is_taken_out_and_its_trials_run_elsewhere_whatever_the_wall_
     ref = desk.sweep(program, parameters={"lr": {"values": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}})
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + random.uniform(-1e7, 1e7))
-    slots = [Slot("good", {"CUDA_VISIBLE_DEVICES": ""}), Slot("bad", {"CUDA_VISIBLE_DEVICES": "", "BAD": "1"})]
-    outcome = run_agents(desk.api, ref, slots, AgentOptions())
+    places = [Slot("good", {"CUDA_VISIBLE_DEVICES": ""}), Slot("bad", {"CUDA_VISIBLE_DEVICES": "", "BAD": "1"})]
+    outcome = run_agents(desk.api, ref, places, AgentOptions())
     monkeypatch.undo()
     words = capsys.readouterr().err
     assert (outcome.finished, outcome.failed, outcome.exit_code) == (6, 0, 0), words
@@ -187,3 +189,42 @@ def test_a_host_that_sleeps_finds_its_trial_moved_and_leaves_it_alone(
             each.kill()
             each.wait()
         stop_server(process)
+
+
+def test_a_program_that_opens_two_runs_is_told_that_they_are_one(desk: Desk) -> None:
+    program = """
+        import wandb
+        for name in ("first", "second"):
+            run = wandb.init(id=name, settings=wandb.Settings(x_disable_stats=True, console="off"))
+            run.log({name: 1})
+            run.finish()
+    """
+    ref = desk.sweep(program, parameters={"lr": {"values": [0.1, 0.2]}})
+    code, data, words = desk.outcome(desk.agents(ref, "--cpu-slots", "1"))
+    assert (code, data["finished"]) == (0, 2) and len(desk.api.runs(ref)) == 2
+    assert words.count("called wandb.init() 2 times. In a sweep each call opens the trial's own run") == 1
+
+
+def test_a_gpu_that_disappears_is_taken_out_and_its_trial_goes_elsewhere(
+    desk: Desk, host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nvml = host("GPU-aa", "GPU-bb")
+    program = """
+        import os, pathlib, time
+        if os.environ["CUDA_VISIBLE_DEVICES"] == "1":
+            pathlib.Path("gone").touch()
+            time.sleep(1)  # in which the test takes the card away
+            raise SystemExit("CUDA error: unspecified launch failure")
+        import wandb
+        run = wandb.init()
+        run.log({"score": 1})
+        run.finish()
+    """
+    ref = desk.sweep(program)
+    thief = threading.Thread(target=lambda: (until(desk.there("gone")), setattr(nvml.cards[1], "fault", "GPU is lost")))
+    thief.start()
+    outcome = run_agents(desk.api, ref, slots(AgentOptions()), AgentOptions())
+    thief.join()
+    words = capsys.readouterr().err
+    assert (outcome.finished, outcome.failed) == (3, 0), words
+    assert "gpu:1 is taken out: GPU 1 does not answer: GPU is lost; 1 slot left" in words
