@@ -65,6 +65,7 @@ class StoreLedger:
     def adopt(self, run_id: str, row: sqlite3.Row, configuration: str) -> None:
         """A run that the engine had not proposed, or that had ended before, and what it tries."""
         self.follow(run_id, row)
+        self._news.pop(row["id"], None)  # of a write that failed: all of it will be told again
         if row["configuration"] != configuration:
             self._of(run_id).joined = configuration
         if outcomes.has_outcome(self._read, row["id"]):

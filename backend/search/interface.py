@@ -94,7 +94,9 @@ class Engine(ABC):
         found: list[RunSuggestion] = []
         while len(found) < n and (flat := self._propose()) is not None:
             config = self.space.configuration(flat)
-            found.append(RunSuggestion(config, self._add(RunWithMetrics(config, "pending", ""))))
+            run_id = self._add(RunWithMetrics(config, "pending", ""))
+            self._reached[run_id] = {}  # that of an adopted run may differ from what the ledger was told before
+            found.append(RunSuggestion(config, run_id))
         return found
 
     def tell_run(self, run_id: str, data: RunWithMetrics) -> None:
@@ -194,7 +196,7 @@ class Engine(ABC):
 
     def _tell_bands(self, run_id: str, history: Sequence[float], bands: Sequence[int]) -> None:
         reached = {band: history[band - 1] for band in bands if band <= len(history)}
-        if reached != self._reached.get(run_id, {}):
+        if reached != self._reached.get(run_id):
             self._reached[run_id] = reached
             self.ledger.reach(run_id, reached)
 

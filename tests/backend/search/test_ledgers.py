@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sweepkit.backend.search import Ledger, MemoryLedger, Outcome, Settings
 from sweepkit.backend.search import settings as sweep_settings
 from sweepkit.backend.storage import projects, runs, sweeps
-from sweepkit.backend.storage.database import Database
+from sweepkit.backend.storage.database import Database, StoreError
 from sweepkit.backend.study_ledger import StoreLedger
 from sweepkit.space import canonical
 
@@ -263,4 +263,25 @@ def test_a_run_that_changed_while_it_was_written_down_is_looked_at_again(tmp_pat
     one._database.write(lambda conn: runs.update(conn, 1, summary='{"loss": 0.5}'))
     one.ledger.keep()
     assert [row["name"] for page in one.ledger.open_runs() for row in page] == ["r0"]
+    one.close()
+
+
+def test_what_could_not_be_written_down_is_not_held_against_a_run_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"method": "grid", "parameters": {"x": {"values": [0, 1, 2]}}, "metric": {"name": "loss"}}
+    one = InStore(config, sweep_settings.read(config), tmp_path)
+
+    def fail(change: Any) -> None:
+        raise StoreError("the disk is full")
+
+    one.start("r0", {"x": 0})
+    one.ledger.end("r0", Outcome({"x": 0}, '{"x":0}', 1.0, 1.0, 1.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(one._database, "write", fail)
+        with pytest.raises(StoreError):
+            one.ledger.keep()
+    one.ledger.adopt("again", one._row("r0"), '{"x":0}')
+    one.ledger.keep()
+    assert (one.ledger.ended(), one.ledger.best()) == (0, None)
     one.close()
