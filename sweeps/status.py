@@ -33,6 +33,7 @@ COLUMNS = {
     "ahead": "time left",
     "leader": "best so far",
     "agent": "agents",
+    "reason": "failed",
     "url": "open",
 }
 
@@ -78,6 +79,7 @@ class Standing:
             "left": vars(left) if left else None,
             "best": leader.record(self.metric, leader.run.url(self.api.backend)) if leader and self.metric else None,
             "agents": self.agents,
+            "reasons": {run.id: run.notes for run in runs if run.state in ("failed", "crashed") and run.notes},
             "url": self.ref.url(self.api.backend),
         }
 
@@ -214,6 +216,7 @@ def show(now: dict[str, Any]) -> dict[str, Any]:
         "ahead": ahead and ahead.removesuffix(" left"),
         "leader": leader and f"{now['metric']} {leader['value']:.6g} ({leader['name']}, {leader['state']})",
         "agent": f"{len(alive)} running, {len(now['agents'])} in all",
+        "reason": _reasons(now["reasons"]),
     }
 
 
@@ -246,6 +249,13 @@ def lines(moments: Iterator[dict[str, Any]], say: Callable[[str], None]) -> dict
             say(one_line(last))
             said = text
     return last
+
+
+def _reasons(reasons: Mapping[str, str]) -> str | None:
+    """Why runs failed, as far as their notes say it: the backend gives up trials whose agents were lost."""
+    shown = [f"{run} {notes.splitlines()[0]}" for run, notes in list(reasons.items())[:3] if notes.strip()]
+    more = [f"and {len(reasons) - 3} more"] if len(reasons) > 3 else []
+    return "; ".join([*shown, *more]) or None
 
 
 def _progress(now: dict[str, Any]) -> str:

@@ -59,6 +59,7 @@ class Run:
     heartbeat_at: str | None
     sweep: str | None
     tags: tuple[str, ...] = ()
+    notes: str = ""
 
     @property
     def path(self) -> str:
@@ -121,6 +122,7 @@ def run_of(node: Mapping[str, Any], entity: str, project: str) -> Run:
         entity, project, node["name"], node.get("displayName") or node["name"], str(node["state"]).lower(),
         plain_config(_json(node.get("config"))), floats(_json(node.get("summaryMetrics"))),
         str(node.get("createdAt") or ""), node.get("heartbeatAt"), node.get("sweepName"), tuple(node.get("tags") or ()),
+        str(node.get("notes") or ""),
     )  # fmt: skip
 
 

@@ -51,6 +51,17 @@ def test_a_sweep_in_the_middle_and_at_its_end(record: Any, api: WandbApi) -> Non
     assert said == [f"{ref.id} CANCELED: 2 of 3 (1 failed, 1 finished); best loss 0.5 (a, finished)"]
 
 
+def test_why_a_trial_was_given_up_is_told(record: Any, api: WandbApi) -> None:
+    ref, ids = record(CONFIG, [("a", [{"loss": 0.5}], 1), ("b", [{"loss": 0.7}], 0), ("c", [{"loss": 0.7}], 1)])
+    tell = """mutation Tell($project: String, $entity: String, $name: String, $notes: String) {
+        upsertBucket(input: {modelName: $project, entityName: $entity, name: $name, notes: $notes, state: "failed"})
+        { inserted } }"""
+    api._ask(tell, project=ref.project, entity=ref.entity, name=ids[0], notes="given up: its agents were lost\nmore")
+    now = standing.status(api, ref)
+    assert now["reasons"] == {ids[0]: "given up: its agents were lost\nmore"}
+    assert standing.show(now)["reason"] == f"{ids[0]} given up: its agents were lost"
+
+
 def test_a_running_run_is_read_again_and_a_finished_one_is_not(record: Any, api: WandbApi) -> None:
     ref, _ = record(CONFIG, [("a", [{"loss": 0.5}, {"loss": 0.7}], 0), ("b", [{"loss": 0.6}], 0)])
     sweep = standing.Standing(api, ref)
