@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from ..home import home
 from ..output import printable
+from .agents.bounded_log import left_out, moved
 from .wandb_records import moment
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def log_file(sweep: str, run: str) -> Path:
 
 
 class FileLog:
-    """A file that may grow. One that was made shorter, or anew, is read from its start again."""
+    """A file that may grow, and out of whose middle something may be cut (``bounded_log.py``). One that was made anew
+    is read from its start again."""
 
     pause = FILE_PAUSE
 
@@ -101,10 +103,14 @@ class FileLog:
         self._path = path
         self._open = b""
         self._at = 0 if last is None else _start_of_last(path, last)
+        self._cut: int | None = None
 
     def more(self) -> Iterator[str]:
         try:
             with self._path.open("rb") as file:
+                cut = left_out(file.fileno())
+                self._at = moved(self._at, cut if self._cut is None else self._cut, cut)
+                self._cut = cut
                 if os.fstat(file.fileno()).st_size < self._at:
                     self._at, self._open = 0, b""
                 file.seek(self._at)

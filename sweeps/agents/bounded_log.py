@@ -16,6 +16,26 @@ _MARKED = re.compile(rb"\n\[sweepkit: (\d{15}) bytes of output are left out here
 _LENGTH = len(_MARK.format(0))
 
 
+def left_out(descriptor: int, head: int = HEAD) -> int:
+    """How many bytes are missing behind the first part of an open file, by what it says itself."""
+    try:
+        marked = _MARKED.match(os.pread(descriptor, _LENGTH, head))
+    except OSError:  # it can only be written to
+        return 0
+    return int(marked[1]) if marked else 0
+
+
+def moved(at: int, before: int, now: int, head: int = HEAD) -> int:
+    """Where a reader that had come to ``at``, when ``before`` bytes were left out, goes on now that ``now`` are.
+
+    If what comes next was cut out, that is the line that says so.
+    """
+    if at <= head or before == now:
+        return at
+    place = at - (_LENGTH if before else 0) + before - now + _LENGTH
+    return place if place >= head + _LENGTH else head
+
+
 class BoundedLog:
     """Appends to the open file ``descriptor``, which is also read; a resumed trial's goes on where it was.
 
@@ -24,8 +44,7 @@ class BoundedLog:
 
     def __init__(self, descriptor: int, head: int = HEAD, tail: int = TAIL) -> None:
         self._file, self._head, self._tail = descriptor, head, tail
-        marked = _MARKED.match(self._read(_LENGTH, head))
-        self.left_out = int(marked[1]) if marked else 0  # bytes, so far
+        self.left_out = left_out(descriptor, head)  # bytes, so far
 
     def write(self, data: bytes) -> None:
         size = self._size()

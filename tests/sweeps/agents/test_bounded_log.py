@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sweepkit.sweeps.agents.bounded_log import BoundedLog
+from sweepkit.sweeps.agents.bounded_log import BoundedLog, left_out, moved
 
 HEAD, TAIL = 1000, 500
 
@@ -59,3 +59,21 @@ def test_a_file_that_takes_nothing_loses_output_and_raises_nothing() -> None:
     for _ in range(10):
         log.write(b"x" * 1000)
     os.close(descriptor)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_reader_that_follows_meets_every_line_once_or_the_line_that_says_what_went(file: File, seed: int) -> None:
+    dice = random.Random(seed)
+    at = cut = 0
+    read: list[bytes] = []
+    lines = [f"{number:09d}" for number in range(2000)]
+    for number, line in enumerate(lines):
+        file.log.write(f"{line}\n".encode())
+        if dice.random() < (0.3 if number < 1000 else 0.005):  # it looks often, then hardly ever
+            at, cut = moved(at, cut, now := left_out(file.descriptor, HEAD), HEAD), now
+            read.append(os.pread(file.descriptor, 10**6, at))
+            at += len(read[-1])
+    told = b"".join(read).split(b"\n")
+    whole = [int(line) for line in told if len(line) == 9]
+    assert whole == sorted(set(whole)) and set(range(700)) <= set(whole)
+    assert sum(b"left out here" in line for line in told) > 0
