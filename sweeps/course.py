@@ -10,6 +10,8 @@ from .time_left import Running
 from .wandb_records import moment
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from .wandb_api import Run
 
 BROKEN = ("failed", "crashed", "killed", "preempted")
@@ -154,9 +156,9 @@ class Course:
             self._steps[run.id] = (step, time)
 
 
-def age(run: Run) -> float | None:
-    """Seconds from a run's begin to what was heard of it last, both by the backend's clock; else by its own."""
-    born, heard = moment(run.created_at), moment(run.heartbeat_at)
+def age(run: Run, now: datetime | None = None) -> float | None:
+    """Seconds from a run's begin to what was heard of it last, or to ``now``: the backend's clock, else the run's."""
+    born, heard = moment(run.created_at), now or moment(run.heartbeat_at)
     if born and heard and heard >= born:
         return (heard - born).total_seconds()
     return _finite(run.summary.get("_runtime"))

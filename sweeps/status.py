@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from .course import Course, age, parameters
 from .metric import metric_in
 from .scores import Scores
 from .time_left import Left, time_left, told
+from .wandb_records import moment
 
 if TYPE_CHECKING:
     from .board import Board, Row
@@ -86,7 +88,7 @@ class Standing:
     def left(self) -> Left | None:
         """How long the sweep will still take, if anything tells."""
         runs = list(self.course.runs.values())
-        working = [self.course.running(run, age(run) or 0.0) for run in runs if run.state in AT_WORK]
+        working = [self.course.running(run, self._lasts(run) or 0.0) for run in runs if run.state in AT_WORK]
         waiting = None if self.sweep.expected is None else max(0, self.sweep.expected - len(runs))
         alive = sum(agent["state"] == "RUNNING" for agent in self.agents)
         if self.sweep.state in OVER:
@@ -119,7 +121,7 @@ class Standing:
         shown = [agent for agent in self.agents if agent["state"] == "RUNNING" or agent["run"]]
         hosts = {agent["host"] for agent in shown}
         rows = []
-        for agent in shown:
+        for agent in sorted(shown, key=_place):
             slot = agent["slot"] if len(hosts) == 1 and agent["slot"] else f"{agent['host']} {agent['slot'] or ''}"
             rows.append(self._row(slot.strip(), self.course.runs.get(agent["run"] or ""), agent["state"] != "RUNNING"))
         taken = {agent["run"] for agent in shown}
@@ -140,8 +142,13 @@ class Standing:
             reached=self.course.reached(run),
             value=self.course.value(run),
             rate=self.course.rate(run),
-            seconds=age(run),
+            seconds=age(run) if lost else self._lasts(run),
         )
+
+    def _lasts(self, run: Run) -> float | None:
+        """How long a run has been at work. A client is heard of every few seconds only; some agent always just now."""
+        beats = [moment(agent["heartbeat_at"]) for agent in self.agents] + [moment(run.heartbeat_at)]
+        return age(run, max((beat for beat in beats if beat), default=None))
 
 
 def status(api: WandbApi, ref: SweepRef) -> dict[str, Any]:
@@ -222,8 +229,10 @@ def show(now: dict[str, Any]) -> dict[str, Any]:
 
 def agent_lines(now: dict[str, Any]) -> list[str]:
     """The agents that work, or are lost with a run that they had, for people."""
+    if over(now):
+        return []  # who was heard of a moment ago has gone home, or is about to
     shown = [agent for agent in now["agents"] if agent["state"] == "RUNNING" or agent["run"]]
-    shown.sort(key=lambda agent: (agent["state"] == "RUNNING", not agent["run"]))
+    shown.sort(key=lambda agent: (agent["state"] == "RUNNING", not agent["run"], _place(agent)))
     if not shown:
         return []
     cells = [[agent["host"], agent["slot"], agent["state"].lower(), agent["run"] or "waiting"] for agent in shown]
@@ -256,6 +265,12 @@ def _reasons(reasons: Mapping[str, str]) -> str | None:
     shown = [f"{run} {notes.splitlines()[0]}" for run, notes in list(reasons.items())[:3] if notes.strip()]
     more = [f"and {len(reasons) - 3} more"] if len(reasons) > 3 else []
     return "; ".join([*shown, *more]) or None
+
+
+def _place(agent: Mapping[str, Any]) -> list[tuple[int, str]]:
+    """What sorts agents by host and slot, with ``gpu:2`` before ``gpu:10``."""
+    parts = re.split(r"(\d+)", f"{agent['host']} {agent['slot'] or ''}")
+    return [(int(part) if part.isdecimal() else -1, part) for part in parts]
 
 
 def _progress(now: dict[str, Any]) -> str:

@@ -111,7 +111,7 @@ class WandbApi:
         self._ask(queries.UPSERT_SWEEP, id=node["id"], state=state, entity=ref.entity, project=ref.project)
 
     def agents(self, ref: SweepRef) -> list[dict[str, Any]]:
-        """The sweep's agents: id, name, host, state, totalRuns, createdAt, heartbeatAt, and in runs the latest one."""
+        """The sweep's agents: id, name, host, state, totalRuns, createdAt, heartbeatAt, and in runs the latest few."""
         answer = self._ask(queries.AGENTS, entity=ref.entity, project=ref.project, name=ref.id)
         return [edge["node"] for edge in at(answer, "project", "sweep", "agents", "edges") or []]
 

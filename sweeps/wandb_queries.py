@@ -64,7 +64,7 @@ LAST_STEP = """query LastStep($entity: String!, $project: String!, $name: String
 AGENTS = """query SweepAgents($entity: String, $project: String, $name: String!) {
   project(name: $project, entityName: $entity) { sweep(sweepName: $name) {
     agents { edges { node { id name host state totalRuns createdAt heartbeatAt
-      runs(first: 1, order: "-heartbeat_at") { edges { node { name state } } } } } }
+      runs(first: 3, order: "-heartbeat_at") { edges { node { name state } } } } } }
   } }
 }"""
 CREATE_AGENT = """mutation CreateAgent($host: String!, $project: String, $entity: String, $sweep: String!) {

@@ -72,6 +72,26 @@ def test_a_running_run_is_read_again_and_a_finished_one_is_not(record: Any, api:
     assert asked == [2]
 
 
+def test_agents_are_listed_by_what_matters_then_by_host_and_slot() -> None:
+    def agent(host: str, slot: str | None, state: str, run: str | None) -> dict[str, Any]:
+        return {"host": host, "slot": slot, "state": state, "run": run}
+
+    agents = [
+        agent("b2", None, "RUNNING", None),
+        agent("a10", "gpu:10", "RUNNING", "r1"),
+        agent("a10", "gpu:2", "RUNNING", "r2"),
+        agent("a9", "gpu:0", "RUNNING", "r3"),
+        agent("z", "gpu:0", "CRASHED", "r4"),
+        agent("z", "gpu:1", "CRASHED", None),
+    ]
+    now = {"state": "RUNNING", "runs": {"running": 4}, "agents": agents}
+    assert [line.split() for line in standing.agent_lines(now)[2:]] == [
+        ["z", "gpu:0", "crashed", "r4"], ["a9", "gpu:0", "running", "r3"], ["a10", "gpu:2", "running", "r2"],
+        ["a10", "gpu:10", "running", "r1"], ["b2", "running", "waiting"],
+    ]  # fmt: skip
+    assert standing.agent_lines({**now, "state": "FINISHED", "runs": {}}) == []
+
+
 class Away:
     """A backend that is away for some looks."""
 
