@@ -11,8 +11,9 @@ from ... import figures
 from ..search import settings
 from ..search.metric import Metric
 from ..storage import sweeps as stored_sweeps
-from . import data
+from . import data, early_stopping
 from .data import Rows, Run
+from .early_stopping import EarlyStopping
 
 ENDED = ("finished", "failed", "crashed", "killed")
 
@@ -31,6 +32,7 @@ class Sweep:
     runs: Sequence[Run]
     values: Mapping[str, float]
     best: Run | None
+    early: EarlyStopping | None
     row: sqlite3.Row
 
     @property
@@ -84,6 +86,7 @@ def sweep(rows: Rows, row: sqlite3.Row) -> Sweep:
         runs=runs,
         values=finite,
         best=best(runs, finite, metric),
+        early=early_stopping.shown(rows, row["id"], asked),
         row=row,
     )
 

@@ -13,6 +13,15 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Place:
+    """The threshold of a band that ``runs`` have reached, and the run whose value it is."""
+
+    runs: int
+    threshold: float
+    run_id: int
+
+
+@dataclass(frozen=True)
 class Order:
     """How a sweep's values are ranked: by which rank of n, and whether the largest comes first."""
 
@@ -46,12 +55,15 @@ def keep(conn: sqlite3.Connection, run_id: int, sweep_id: int, values: Mapping[i
 
 def threshold(conn: sqlite3.Connection, sweep_id: int, band: int, order: Order) -> float | None:
     """The value to reach at a band; None where no run has reached it."""
-    query = "SELECT threshold FROM bands WHERE sweep_id = ? AND band = ?"
+    found = place(conn, sweep_id, band, order)
+    return None if found is None else found.threshold
+
+
+def place(conn: sqlite3.Connection, sweep_id: int, band: int, order: Order) -> Place | None:
+    """A band's threshold, whose value it is, and how many runs have reached the band; None where none has."""
+    query = "SELECT runs, threshold, run_id FROM bands WHERE sweep_id = ? AND band = ?"
     row = conn.execute(query, (sweep_id, band)).fetchone()
-    if row is not None:
-        return float(row["threshold"])
-    found = _counted(conn, sweep_id, band, order)
-    return None if found is None else found[1][0]
+    return Place(*row) if row is not None else _counted(conn, sweep_id, band, order)
 
 
 def _add(conn: sqlite3.Connection, run_id: int, sweep_id: int, band: int, value: float, order: Order) -> None:
@@ -61,34 +73,33 @@ def _add(conn: sqlite3.Connection, run_id: int, sweep_id: int, band: int, value:
     if row is None:
         found = _counted(conn, sweep_id, band, order)
         assert found is not None, "a value was just added"
-        runs, place = found
     else:
-        runs, place = row["runs"] + 1, (row["threshold"], row["run_id"])
-        moves = order.rank(runs) - order.rank(runs - 1) - order.is_before((value, run_id), place)
+        runs, at = row["runs"] + 1, (row["threshold"], row["run_id"])
+        moves = order.rank(runs) - order.rank(runs - 1) - order.is_before((value, run_id), at)
         if moves:
-            place = _next(conn, sweep_id, band, place, order if moves > 0 else order.other())
-    conn.execute("INSERT OR REPLACE INTO bands VALUES (?, ?, ?, ?, ?)", (sweep_id, band, runs, *place))
+            at = _next(conn, sweep_id, band, at, order if moves > 0 else order.other())
+        found = Place(runs, *at)
+    values = (sweep_id, band, found.runs, found.threshold, found.run_id)
+    conn.execute(
+        "INSERT OR REPLACE INTO bands (sweep_id, band, runs, threshold, run_id) VALUES (?, ?, ?, ?, ?)", values
+    )
 
 
-def _counted(conn: sqlite3.Connection, sweep_id: int, band: int, order: Order) -> tuple[int, tuple[float, int]] | None:
-    """How many runs have reached a band, and the threshold and whose it is: looked through from the beginning."""
+def _counted(conn: sqlite3.Connection, sweep_id: int, band: int, order: Order) -> Place | None:
+    """A band's place, looked for from the beginning."""
     where = "FROM band_values WHERE sweep_id = ? AND band = ?"
     runs = int(conn.execute(f"SELECT count(*) {where}", (sweep_id, band)).fetchone()[0])
-    if not runs:
-        return None
     query = f"SELECT value, run_id {where} ORDER BY value {order.way}, run_id {order.way} LIMIT 1 OFFSET ?"
     row = conn.execute(query, (sweep_id, band, order.rank(runs))).fetchone()
-    return runs, (row["value"], row["run_id"])
+    return Place(runs, *row) if row is not None else None
 
 
-def _next(
-    conn: sqlite3.Connection, sweep_id: int, band: int, place: tuple[float, int], order: Order
-) -> tuple[float, int]:
+def _next(conn: sqlite3.Connection, sweep_id: int, band: int, at: tuple[float, int], order: Order) -> tuple[float, int]:
     """The place behind another in an order."""
     row = conn.execute(
         "SELECT value, run_id FROM band_values WHERE sweep_id = ? AND band = ?"
         f" AND (value, run_id) {'<' if order.largest_first else '>'} (?, ?)"
         f" ORDER BY value {order.way}, run_id {order.way} LIMIT 1",
-        (sweep_id, band, *place),
+        (sweep_id, band, *at),
     ).fetchone()
     return row["value"], row["run_id"]

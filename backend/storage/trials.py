@@ -165,6 +165,21 @@ def stop_early(conn: sqlite3.Connection, run_id: int, band: int, value: float, t
     runs.update(conn, run_id, stop_requested=1)
 
 
+def stopped(conn: sqlite3.Connection, sweep_id: int, limit: int) -> list[sqlite3.Row]:
+    """The trials that early termination stopped, the latest first, each with its run's ``name``, ``display_name``."""
+    return conn.execute(
+        "SELECT trials.*, runs.name, runs.display_name FROM trials JOIN runs ON runs.id = trials.run_id"
+        " WHERE trials.sweep_id = ? AND stopped_at IS NOT NULL ORDER BY stopped_at DESC, runs.id DESC LIMIT ?",
+        (sweep_id, limit),
+    ).fetchall()
+
+
+def stopped_by_band(conn: sqlite3.Connection, sweep_id: int) -> dict[int, int]:
+    """How many trials of a sweep early termination stopped at which band."""
+    query = "SELECT stop_band, count(*) FROM trials WHERE sweep_id = ? AND stopped_at IS NOT NULL GROUP BY stop_band"
+    return {row[0]: row[1] for row in conn.execute(query, (sweep_id,))}
+
+
 def _make(conn: sqlite3.Connection, sweep: sqlite3.Row, config: Mapping[str, Any], copy: int) -> sqlite3.Row:
     run = runs.create(
         conn,

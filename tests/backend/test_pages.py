@@ -8,7 +8,7 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,8 +18,10 @@ from urllib.parse import quote
 import pytest
 import requests
 from sweepkit.backend.pages import data
-from sweepkit.backend.storage import history, projects, runs
+from sweepkit.backend.scheduler import Scheduler
+from sweepkit.backend.storage import agents, history, projects, runs, sweeps, trials
 from sweepkit.backend.storage.database import Database
+from sweepkit.backend.studies import Studies
 
 from ..browser import browser, log_in, wait
 
@@ -263,6 +265,38 @@ def test_a_very_long_history_is_sampled(tmp_path: Path) -> None:
     database.close()
     assert 5_000 < len(found["a"]) < 7_000
     assert 40 < len(found["b"]) < 80, "a metric of every hundredth line is in the sample as often as it should be"
+
+
+def test_a_sweeps_page_explains_early_termination(tmp_path: Path, launch: Callable[..., Any]) -> None:
+    (tmp_path / "home").mkdir(mode=0o700)
+    store = Database(tmp_path / "home" / "store.sqlite3")
+    config = {
+        "method": "random",
+        "metric": {"name": "loss"},
+        "early_terminate": {"type": "hyperband", "min_iter": 2, "eta": 2},
+        "parameters": {"x": {"min": 0.0, "max": 1.0}},
+    }
+
+    def fill(conn: sqlite3.Connection) -> sqlite3.Row:
+        project = projects.ensure(conn, "me", "early")["id"]
+        sweep = sweeps.create(conn, project, user="me", config=json.dumps(config), method="random")
+        for loss in (0.1, 0.2, 0.375):
+            run = trials.enqueue(conn, sweep, {"x": loss}, f"trial of {loss}")
+            assert run is not None
+            lines = history.parse([json.dumps({"loss": value}) for value in (9.0, loss)], 0)
+            runs.update(conn, run["id"], state="running", **history.add_history(conn, run, lines))
+        agents.create(conn, sweep["id"], "host")
+        return sweep
+
+    sweep = store.write(fill)
+    Scheduler(store, Studies()).heartbeat(1, ())
+    store.close()
+    server = launch()
+    page = requests.get(f"{server.url}/me/early/sweeps/{sweep['name']}", auth=("api", server.key), timeout=30).text
+    _, section = page.split("Early termination")
+    cells = [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", section)]
+    assert cells[:4] == ["2", "3", "0.2", "1"]
+    assert cells[4:8] == ["trial of 0.375", "2", "0.375", "0.2"]
 
 
 @pytest.fixture(scope="module")
