@@ -97,6 +97,9 @@ _AGENT_OPTIONS = (
                  help=f"Which failures: {', '.join(ALLOWED)}; or none."),
     click.option("--trial-timeout", metavar="30m", help="Stop a try that takes longer; it has failed.",
                  callback=lambda *given: None if given[-1] is None else parse_duration(given[-1])),
+    click.option("--isolation", type=click.Choice(("warm", "process")), default="warm", show_default=True,
+                 help="Fork trials from a process that has done their imports, or start each afresh."),
+    click.option("--preload", metavar="MODULE", multiple=True, help="Import this, too, for warm trials; repeatable."),
 )
 # fmt: on
 

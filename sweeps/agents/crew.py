@@ -18,6 +18,7 @@ from ..backends import Backend
 from ..wandb_api import Run, SweepRef, WandbApi
 from . import breaker as guard
 from .devices import Slot
+from .launching import Launcher
 from .options import DEFAULTS, AgentOptions
 from .outcomes import Ending
 from .policy import retry_policy
@@ -94,6 +95,7 @@ class Crew:
     down_since: float | None = None
     news: int = 0
     slots: dict[str, Slot] = field(default_factory=dict)
+    launchers: Mapping[str, Launcher] = field(default_factory=dict)
     breaker: guard.Breaker = field(default_factory=guard.from_environment)
     lock: threading.RLock = field(default_factory=threading.RLock)
 

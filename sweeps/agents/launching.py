@@ -10,7 +10,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,9 @@ class Process(Protocol):
 
 class Launcher(Protocol):
     """What starts the trials of one slot."""
+
+    def prepare(self, over: Callable[[], bool]) -> None:
+        """Get ready for the first trial, until all is ``over``."""
 
     def start(self, order: Order) -> Process:
         """Start a trial. Raises OSError where the host has no room for one more process or file."""
@@ -89,6 +92,9 @@ class FreshProcess:
 
 class Fresh:
     """Each trial is a process that starts from nothing."""
+
+    def prepare(self, over: Callable[[], bool]) -> None:
+        pass
 
     def start(self, order: Order) -> Process:
         return FreshProcess(order)

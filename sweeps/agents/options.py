@@ -20,6 +20,9 @@ class AgentOptions:
 
     A trial whose ending is in ``retry_on`` (labels as in ``outcomes.Ending``) is tried up to ``retries`` times more.
     ``trial_timeout`` is how many seconds one try may take.
+
+    ``isolation`` is "warm" (trials are forks of a process that has done the program's imports, where that is possible)
+    or "process" (each starts from nothing); ``preload`` names modules to import beside those of the program's lines.
     """
 
     gpus: str | None = None
@@ -29,6 +32,8 @@ class AgentOptions:
     retries: int = DEFAULT_RETRIES
     retry_on: tuple[str, ...] = DEFAULT_RETRY_ON
     trial_timeout: float | None = None
+    isolation: str = "warm"
+    preload: tuple[str, ...] = ()
 
 
 DEFAULTS = AgentOptions()

@@ -18,6 +18,7 @@ from ..wandb_api import SweepRef, WandbApi
 from . import command, leftovers
 from .crew import Crew, Ticket, keep_leases, release
 from .devices import Slot
+from .isolation import launchers
 from .options import DEFAULTS, AgentOptions
 from .view import View, make_view
 from .worker import Worker, kill_delay
@@ -67,7 +68,8 @@ def run_agents(
     crew = Crew(ref, sweep.config, api.backend, view, options, count, tickets is None, list(tickets or ()))
     workers = [Worker(slot, crew) for slot in slots]
     leftovers.clear()
-    with view, Presses(crew, workers) as presses:
+    kept = launchers(sweep.config, slots, api.backend, options, view.say)
+    with view, kept as crew.launchers, Presses(crew, workers) as presses:
         watcher = threading.Thread(target=_watch, args=(api, crew, workers, view), daemon=True)
         keeper = threading.Thread(target=_keep, args=(api, crew, workers), daemon=True)
         try:

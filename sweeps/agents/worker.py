@@ -20,6 +20,7 @@ from ...errors import SweepkitError, Unreachable
 from ..wandb_api import NotFound, Run, WandbApi
 from .crew import LEAVING, Crew, Ended, Ticket
 from .devices import Slot, alive
+from .launching import FRESH, Launcher
 from .outcomes import FINISHED, NEVER_INIT, Ending, count_oom_kills, failure, openings
 from .trial import Trial, start
 
@@ -57,6 +58,7 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         try:
+            self._launcher.prepare(lambda: self.crew.closing)
             self._serve()
         except SweepkitError as error:
             self.crew.fail(error)
@@ -69,6 +71,10 @@ class Worker(threading.Thread):
                 self.trial.kill()
                 self.trial.wait(self._kill_delay)
             self.crew.leave(self.slot)
+
+    @property
+    def _launcher(self) -> Launcher:
+        return self.crew.launchers.get(self.slot.label, FRESH)
 
     def _serve(self) -> None:
         while True:
@@ -172,7 +178,7 @@ class Worker(threading.Thread):
         self._openings = openings(_wandb_folder(), str(command["run_id"]))
         self._command, self._sentence = command, None
         try:
-            self.trial = start(self.crew.config, command, self.crew.ref, self.slot, self.crew.backend)
+            self.trial = start(self.crew.config, command, self.crew.ref, self.slot, self.crew.backend, self._launcher)
         except OSError as error:
             what = f"{error.strerror or error} ({error.filename or 'no file'})"
             hint = "make room there, or choose another data folder with SWEEPKIT_HOME"
