@@ -34,7 +34,13 @@ def enter(fd: int) -> None:
     root = ModuleType("_sweepkit")  # our modules, beside those of an installed sweepkit, and gone again in a trial
     root.__path__ = [os.path.dirname(here)]
     sys.modules["_sweepkit"] = root
-    import_module("_sweepkit.warm.server").serve(fd)
+    try:
+        import_module("_sweepkit.warm.server").serve(fd)
+    except BaseException:  # whatever is wrong in a server or a guard: neither may go on to run the program
+        import traceback
+
+        traceback.print_exc()
+        os._exit(70)
     for name in [name for name in sys.modules if name.partition(".")[0] == "_sweepkit"]:
         del sys.modules[name]
 

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import Any
 
 from .. import guard
@@ -72,7 +73,8 @@ def stand_by(agent: socket.socket, imported: Imported) -> None:
     status = it.run()
     if words := os.pread(said, 1 << 20, 0):
         os.write(1, words)
-    send(agent, {"ended": status})
+    with suppress(OSError):  # the agent is gone
+        send(agent, {"ended": status})
     os._exit(0)
 
 
