@@ -31,8 +31,8 @@ def set_environment(environment: Mapping[str, str]) -> None:
 def become(order: Mapping[str, Any], imported: Imported) -> None:
     """Be the trial of ``order``: its environment, arguments, signals, random numbers and threads.
 
-    Its process group, streams and directory are there already. Python's own, numpy's and multiprocessing's sources of
-    randomness start anew; torch's starts in every process from the same number, and nobody has drawn from it here.
+    Its process group, streams and directory are there already. Sources of randomness start anew, but for Python's own
+    generator, which does so by itself in every fork.
     """
     environment: dict[str, str] = order["environment"]
     set_environment(environment)
@@ -53,6 +53,8 @@ def become(order: Mapping[str, Any], imported: Imported) -> None:
         os.write(1, imported.output)
     if numbers := sys.modules.get("numpy.random"):
         numbers.seed()
+    if torch := sys.modules.get("torch"):
+        torch.default_generator.seed()  # that of the CPU; CUDA's start with the same number in every process
     if process := sys.modules.get("multiprocessing.process"):
         process.current_process().authkey = os.urandom(32)
     imported.pools.resize(environment)

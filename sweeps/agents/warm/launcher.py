@@ -193,7 +193,7 @@ class Warm:
         if isinstance(parsed, str) or parsed[0] != self._server.plan:
             return FRESH.start(order)
         guard, self._next = self._next or self._server.fork(self._environment), None
-        process = _order(guard, order, parsed[1]) if guard else None
+        process = _order(guard, order, *parsed) if guard else None
         self._next = self._server.fork(self._environment)
         return process or FRESH.start(order)
 
@@ -203,15 +203,14 @@ class Warm:
             self._next = None
 
 
-def _order(guard: socket.socket, order: Order, arguments: list[str]) -> Process | None:
+def _order(guard: socket.socket, order: Order, plan: Plan, arguments: list[str]) -> Process | None:
     """Have the waiting guard start the trial; None where it is not there (any more)."""
+    argv = list(order.argv[-len(plan.command) - len(arguments) :])  # without env
+    words = {"argv": argv, "arguments": arguments, "environment": dict(order.environment)}
     guard.settimeout(GUARD)
     try:
-        waiting = receive(guard)
-        if waiting is not None:
-            argv = [*order.argv]
-            send(guard, {"argv": argv, "arguments": arguments, "environment": dict(order.environment)},
-                 (order.output.fileno(),))  # fmt: skip
+        if (waiting := receive(guard)) is not None:
+            send(guard, words, (order.output.fileno(),))
             guard.settimeout(None)
             return Forked(int(waiting[0]["waiting"]), guard)
     except OSError:

@@ -1,0 +1,226 @@
+"""A warm trial against a cold one: what it can see of itself, how it ends, and what is left when something is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from sweepkit.sweeps.agents import trial as trials
+from sweepkit.sweeps.agents.devices import Slot
+from sweepkit.sweeps.agents.launching import FRESH
+from sweepkit.sweeps.agents.warm.launcher import Forked, Server, Warm
+from sweepkit.sweeps.agents.warm.plan import parse
+from sweepkit.sweeps.backends import Backend
+from sweepkit.sweeps.wandb_api import SweepRef
+
+BACKEND = Backend("embedded", "http://127.0.0.1:9", "k" * 40, "me")
+REF = SweepRef("me", "demo", "s1")
+
+
+def until(condition: Callable[[], object], seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@dataclass
+class Bench:
+    """A folder with a program, and both ways to start it."""
+
+    folder: Path
+    said: list[str] = field(default_factory=list)
+    servers: list[Server] = field(default_factory=list)
+    launchers: list[Warm] = field(default_factory=list)
+    trials: list[trials.Trial] = field(default_factory=list)
+    slot: Slot = Slot("cpu:0", {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
+
+    def warm(self, text: str, argv: list[str] | None = None, preload: tuple[str, ...] = ()) -> Warm:
+        """A launcher for the program ``text``, whose server has decided."""
+        (self.folder / "program.py").write_text(textwrap.dedent(text).strip() + "\n")
+        parsed = parse(argv or [sys.executable, "program.py"], os.environ)
+        assert not isinstance(parsed, str), parsed
+        environment = {**os.environ, **BACKEND.environment(), **self.slot.environment, "PYTHONUNBUFFERED": "1"}
+        self.servers.append(Server(parsed[0], environment, preload, self.said.append))
+        self.launchers.append(Warm(self.servers[-1], environment))
+        self.launchers[-1].prepare(lambda: False)
+        return self.launchers[-1]
+
+    def start(self, launcher: Any, command: list[str] | None = None, name: str = "run1") -> trials.Trial:
+        config = {"program": "program.py"} | ({"command": command} if command else {})
+        asked = {"type": "run", "run_id": name, "args": {"lr": {"value": 0.5}}}
+        self.trials.append(trials.start(config, asked, REF, self.slot, BACKEND, launcher))
+        return self.trials[-1]
+
+    def outcome(self, launcher: Any, command: list[str] | None = None, name: str = "run1") -> tuple[int | None, str]:
+        """How the trial ends, and what it wrote."""
+        trial = self.start(launcher, command, name)
+        assert trial.wait(40)
+        text = trial.log.read_text()
+        trial.log.unlink()
+        return trial.poll(), text
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.setenv("SWEEPKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.chdir(tmp_path)
+    it = Bench(tmp_path)
+    yield it
+    for trial in it.trials:
+        trial.kill()
+        assert trial.wait(10)
+        assert [each for each in psutil.process_iter() if trials._carries(each, trial.mark)] == []
+    for each in (*it.launchers, *it.servers):
+        each.close()
+    until(lambda: in_folder(tmp_path) == [])
+
+
+def in_folder(folder: Path) -> list[str]:
+    """The processes that work in ``folder``, the test itself left out."""
+    found = []
+    for each in psutil.process_iter():
+        try:
+            if each.pid != os.getpid() and each.status() != psutil.STATUS_ZOMBIE and each.cwd() == str(folder):
+                found.append(f"{each.pid} {each.cmdline()}")
+        except psutil.Error:
+            continue
+    return found
+
+
+LOOK = """
+    import atexit, inspect, json, multiprocessing, os, random, signal, sys, threading, traceback
+    if __name__ == "__main__":  # the spawned need not
+        import numpy
+        import torch
+
+    def work(x):
+        return x * x, __name__
+
+    def handlers():
+        names = [name for name in dir(signal) if name.startswith("SIG") and "_" not in name]
+        return {name: str(signal.getsignal(getattr(signal, name))) for name in names}
+
+    def stat(pid="self"):
+        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
+
+    def seen():
+        main = sys.modules["__main__"]
+        return {
+            "name": __name__, "file": __file__, "argv": sys.argv, "orig_argv": sys.orig_argv, "path": sys.path,
+            "main": {n: str(v) for n, v in vars(main).items() if n[:2] == "__" and n not in ("__doc__",)},
+            "main is this": main.seen is seen, "cached": __cached__, "spec": str(__spec__), "depth": len(inspect.stack()),
+            "environ": dict(os.environ), "cwd": os.getcwd(), "group": os.getpgid(0) == os.getpid(),
+            "session": os.getsid(0) == os.getpid(), "flags": str(sys.flags), "warnings": sys.warnoptions,
+            "threads": (threading.active_count(), threading.main_thread() is threading.current_thread()),
+            "handlers": handlers(), "mask": str(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+            "fds": {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in "012"},
+            "stdin": sys.stdin.read(), "out": (sys.stdout.encoding, sys.stdout.line_buffering, sys.stdout.errors),
+            "hooks": (sys.excepthook is sys.__excepthook__, str(sys.exit)), "umask": os.umask(0o22),
+            "torch": (torch.get_num_threads(), torch.cuda.is_initialized()),
+            "children": open(f"/proc/self/task/{os.getpid()}/children").read(), "nice": os.nice(0),
+            "parents": multiprocessing.parent_process() is None, "current": multiprocessing.current_process().name,
+            "ours": sorted(name for name in sys.modules if "sweepkit" in name or name == "sitecustomize"),
+            "oom": open("/proc/self/oom_score_adj").read(), "deadly": stat()[0:1],
+        }
+
+    if __name__ == "__main__":
+        atexit.register(print, "last")
+        atexit.register(print, "first")
+        found = seen()
+        for method in ("spawn", "fork", "forkserver"):
+            with multiprocessing.get_context(method).Pool(1) as pool:
+                found[method] = pool.map(work, [3])
+        loader = torch.utils.data.DataLoader(list(range(4)), batch_size=2, num_workers=1)
+        found["loader"] = [batch.tolist() for batch in loader]
+        print(json.dumps(found))
+        print(json.dumps([random.random(), float(numpy.random.rand()), len(os.listdir("/proc/self/fd")),
+                          multiprocessing.current_process().authkey.hex(), os.getpid(),
+                          torch.initial_seed(), torch.rand(1).item()]))
+        sys.exit(7)
+"""
+OWN = re.compile(r"[0-9a-f]{32}|0x[0-9a-f]+")  # a mark, an address
+
+
+def test_a_trial_cannot_tell_warm_from_cold(bench: Bench) -> None:
+    warm = bench.warm(LOOK)
+    assert bench.said == [
+        "isolation: warm; trials are forks of a process that has imported numpy, torch for program.py"
+    ]
+    looks: dict[str, dict[str, Any]] = {}
+    random = []
+    for name, launcher in (("cold", FRESH), ("warm", warm), ("warmer", warm)):
+        code, text = bench.outcome(launcher)
+        assert code == 7, text
+        seen, own, *rest = OWN.sub("MARK", text).splitlines()
+        assert rest == ["first", "last"]
+        looks[name] = json.loads(seen)
+        random.append(json.loads(text.splitlines()[1]))
+    for name in ("warm", "warmer"):
+        mine, cold = looks[name], looks["cold"]
+        differences = {key: (cold[key], mine.get(key)) for key in cold if mine.get(key) != cold[key]}
+        assert differences == {}
+    assert isinstance(bench.trials[1].process, Forked) and isinstance(bench.trials[2].process, Forked)
+    for place in (0, 1, 3, 4, 5, 6):
+        assert len({each[place] for each in random}) == 3  # everybody draws other numbers
+    assert len({each[2] for each in random}) == 1  # and has as many files open
+
+
+def test_a_module_is_run_as_python_runs_it(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("print('package')\n")
+    (tmp_path / "package" / "part.py").write_text("import json\n")
+    (tmp_path / "package" / "__main__.py").write_text(textwrap.dedent("""
+        import sys
+        from . import part
+        print(__name__, __package__, __spec__.name, __file__, sys.argv, sys.orig_argv, sys.path[0])
+    """))  # fmt: skip
+    command = ["${interpreter}", "-X", "dev", "-u", "-m", "package", "${args}"]
+    warm = bench.warm("", [sys.executable, "-X", "dev", "-u", "-m", "package"])
+    assert bench.said[0].endswith("has imported nothing for -m package")
+    cold = bench.outcome(FRESH, command)
+    assert "package\n__main__ package package.__main__" in cold[1]
+    assert bench.outcome(warm, command) == cold and cold[0] == 0
+    assert isinstance(bench.trials[-1].process, Forked)
+
+
+ENDS = {
+    "an exception": "def deep():\n    raise ValueError('no')\ndeep()",
+    "text at exit": "import sys\nsys.exit('that is wrong')",
+    "no code": "import sys\nsys.exit()",
+    "a hard exit": "import os\nos._exit(9)",
+    "a signal": "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)",
+    "an interrupt": "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nimport time\ntime.sleep(9)",
+    "a crash": "import ctypes\nctypes.string_at(0)",
+    "a syntax error": "print('begun'\n",
+    "an open file": "file = open('kept.txt', 'w')\nfile.write('all of it')",
+    "C's streams": "import ctypes\nctypes.CDLL(None).puts(b'from C')",
+    "a thread": "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.2), print('done'))).start()",
+    "a missing module": "import nowhere_to_be_found",
+    "a broken pipe": "import os\nr, w = os.pipe()\nos.close(r)\nos.write(w, b'x')",
+}
+
+
+@pytest.mark.parametrize("program", ENDS.values(), ids=ENDS)
+def test_it_ends_as_a_cold_one(bench: Bench, program: str) -> None:
+    warm = bench.warm(program)
+    outcomes = []
+    for launcher in (FRESH, warm):
+        outcomes.append((*bench.outcome(launcher), (bench.folder / "kept.txt").exists()))
+        if outcomes[-1][2]:
+            assert (bench.folder / "kept.txt").read_text() == "all of it"
+            (bench.folder / "kept.txt").unlink()
+    assert outcomes[0] == outcomes[1]
+    assert isinstance(bench.trials[-1].process, Forked), bench.said
