@@ -98,7 +98,8 @@ def descendants(root: int) -> set[int]:
 
 
 def signal_all(pids: set[int], group: int, signum: int) -> None:
-    for target in (-group, *pids):
+    """Send it to ``pids`` and to the process group ``group``, if there is one."""
+    for target in (-group, *pids) if group else pids:
         with suppress(OSError):  # it has just ended
             os.kill(target, signum)
 

@@ -77,7 +77,7 @@ class Pools:
     def resize(self, environment: Mapping[str, str]) -> None:
         """Make them as large as ``environment`` would have made them."""
         cores = len(os.sched_getaffinity(0))
-        sizes = {name: _size(environment, name) for name in THREADS}
+        sizes = {name: _size(environment, name, cores) for name in THREADS}
         for pool in self._found:
             name = VARIABLES.get(pool.internal_api, "OMP_NUM_THREADS")
             if environment.get(name) != self._before[name]:
@@ -88,9 +88,9 @@ class Pools:
             torch.set_num_threads(wanted)
 
 
-def _size(environment: Mapping[str, str], name: str) -> int | None:
+def _size(environment: Mapping[str, str], name: str, cores: int) -> int | None:
     first = environment.get(name, "").partition(",")[0]
-    return int(first) if first.isdigit() and int(first) else None
+    return min(int(first), cores) if first.isdigit() and int(first) else None
 
 
 def leave_at_once() -> None:

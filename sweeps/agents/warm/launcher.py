@@ -52,6 +52,11 @@ class Server:
         self._keeper = threading.Thread(target=self._keep, name="warm server", daemon=True)
         self._keeper.start()
 
+    @property
+    def serves(self) -> bool:
+        """Whether it is there and ready to fork."""
+        return self._control is not None
+
     def wait(self, over: Callable[[], bool]) -> None:
         """Until it is known whether trials can be forks, or all is ``over``."""
         while not self._decided.wait(0.05) and not over():

@@ -1,4 +1,4 @@
-"""A warm trial against a cold one: what it can see of itself, how it ends, and what is left when something is killed."""
+"""A warm trial against a cold one: what it can see of itself, how it ends, and what is left when it is killed."""
 
 from __future__ import annotations
 
@@ -121,7 +121,8 @@ LOOK = """
         return {
             "name": __name__, "file": __file__, "argv": sys.argv, "orig_argv": sys.orig_argv, "path": sys.path,
             "main": {n: str(v) for n, v in vars(main).items() if n[:2] == "__" and n not in ("__doc__",)},
-            "main is this": main.seen is seen, "cached": __cached__, "spec": str(__spec__), "depth": len(inspect.stack()),
+            "main is this": main.seen is seen, "cached": __cached__, "spec": str(__spec__),
+            "depth": len(inspect.stack()),
             "environ": dict(os.environ), "cwd": os.getcwd(), "group": os.getpgid(0) == os.getpid(),
             "session": os.getsid(0) == os.getpid(), "flags": str(sys.flags), "warnings": sys.warnoptions,
             "threads": (threading.active_count(), threading.main_thread() is threading.current_thread()),
@@ -224,3 +225,188 @@ def test_it_ends_as_a_cold_one(bench: Bench, program: str) -> None:
             (bench.folder / "kept.txt").unlink()
     assert outcomes[0] == outcomes[1]
     assert isinstance(bench.trials[-1].process, Forked), bench.said
+
+
+def test_a_crash_hurts_nobody(bench: Bench) -> None:
+    program = """
+        import ctypes, os, sys
+        if "crash" in os.environ["WANDB_RUN_ID"]:
+            ctypes.string_at(0)
+        print("well")
+    """
+    warm = bench.warm(program)
+    assert bench.outcome(warm, name="crash1") == (-signal.SIGSEGV, "")
+    assert bench.outcome(warm, name="run2") == (0, "well\n")
+    assert isinstance(bench.trials[-1].process, Forked)
+    assert len(bench.said) == 1
+
+
+FAMILY = """
+    import os, signal, subprocess, sys, time
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(99)"
+    forever = [sys.executable, "-c", deaf]
+    subprocess.Popen(forever, start_new_session=True)                  # one that left the group
+    if os.fork() == 0:                                                 # one that was never executed
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.setsid()
+        time.sleep(99)
+    middle = f"import subprocess; subprocess.Popen({forever!r}, start_new_session=True)"
+    subprocess.run([sys.executable, "-c", middle])                     # one whose parent is gone, too
+    open("ready", "w").close()
+    time.sleep(99)
+"""
+
+
+def family(mark: str) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter() if trials._carries(process, mark)]
+
+
+def test_a_trial_outlives_its_server_which_is_started_again(bench: Bench) -> None:
+    warm = bench.warm("import time\nopen('ready', 'w').close()\ntime.sleep(4)\nprint('done')")
+    trial = bench.start(warm)
+    until(Path("ready").exists)
+    os.kill(bench.servers[0].pid, signal.SIGKILL)
+    until(lambda: "the warm server died (signal 9); it is started again, and running trials go on" in bench.said)
+    until(lambda: bench.servers[0].serves)
+    assert trial.poll() is None
+    code, text = bench.outcome(warm, name="run2")
+    assert (code, text) == (0, "done\n")
+    assert isinstance(bench.trials[-1].process, Forked)
+    assert trial.wait(10) and trial.poll() == 0 and trial.log.read_text() == "done\n"
+
+
+def test_a_server_that_dies_again_and_again_is_given_up(bench: Bench) -> None:
+    warm = bench.warm("print('done')")
+    server = bench.servers[0]
+    for death in range(1, 4):
+        until(lambda: server.serves)
+        os.kill(server.pid, signal.SIGKILL)
+        until(lambda death=death: sum("died" in each for each in bench.said) >= death)
+    until(lambda: bench.said[-1] == "isolation: process; the server that holds the imports died 3 times")
+    assert bench.outcome(warm) == (0, "done\n")
+    assert not isinstance(bench.trials[-1].process, Forked)
+
+
+@pytest.mark.parametrize("end", ["kill", "terminate", "guard"])
+def test_nothing_of_a_trial_is_left(bench: Bench, end: str) -> None:
+    trial = bench.start(bench.warm(FAMILY))
+    until(Path("ready").exists)
+    assert len(family(trial.mark)) >= 4
+    if end == "guard":
+        os.kill(trial.process.pid, signal.SIGKILL)
+    else:
+        getattr(trial, end)()
+    assert trial.wait(15)
+    assert trial.poll() == (-signal.SIGTERM if end == "terminate" else -signal.SIGKILL)
+    until(lambda: family(trial.mark) == [], 10)
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (
+            "import threading, time\nthreading.Thread(target=time.sleep, args=(9,)).start()",
+            "starts a thread",
+        ),
+        ("import subprocess\nkept = subprocess.Popen(['sleep', '9'])", "starts a process"),
+        ("import socket\nkept = socket.socket()", "opens socket"),
+        ("raise RuntimeError('out of tune')", "importing odd (program.py:1) failed: RuntimeError: out of tune"),
+        ("import os\nos._exit(3)", "the imports ended the server"),
+        ("import wandb\nrun = wandb.init(mode='offline', settings=wandb.Settings(silent=True))", "opens a run"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "the imports ended the server"),
+    ],
+)
+def test_what_is_unsafe_to_fork_is_not_forked(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, reason: str
+) -> None:
+    install(tmp_path, monkeypatch, odd=module)
+    warm = bench.warm("import odd\nprint('never imported in a fork')")
+    assert len(bench.said) == 1 and bench.said[0].startswith("isolation: process; ") and reason in bench.said[0]
+    bench.outcome(warm)
+    assert not isinstance(bench.trials[-1].process, Forked)
+
+
+def test_what_is_imported_beforehand(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = "import os\nprint({name!r}, os.path.isfile('trial'))"
+    names = ("sure", "guarded", "deep", "late", "typed", "mine", "asked", "more")
+    install(tmp_path, monkeypatch, **{name: note.format(name=name) for name in names})
+    (tmp_path / "helper.py").write_text("print('helper', __name__)\nimport mine\n")
+    program = """
+        import os
+        from typing import TYPE_CHECKING
+        print("begins")
+        import sure, helper
+        if TYPE_CHECKING:
+            import typed
+        try:
+            import nowhere
+        except ImportError:
+            import guarded
+        def lazy():
+            import deep
+        os.environ["LATE"] = "1"
+        import late
+        lazy()
+        print("ends")
+    """
+    warm = bench.warm(program, preload=("asked",))
+    assert bench.said == [
+        "isolation: warm; trials are forks of a process that has imported sure, mine, guarded, asked for program.py"
+    ]
+    (tmp_path / "trial").touch()
+    code, text = bench.outcome(warm)
+    assert code == 0
+    assert text.splitlines() == [
+        "asked False", "sure False", "mine False", "guarded False", "begins", "helper helper", "late True",
+        "deep True", "ends",
+    ]  # fmt: skip
+
+
+def test_a_preload_that_fails_is_told(bench: Bench) -> None:
+    bench.warm("print()", preload=("nowhere",))
+    assert bench.said == [
+        "isolation: process; --preload nowhere failed: ModuleNotFoundError: No module named 'nowhere'"
+    ]
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch, **modules: str) -> None:
+    """Make modules that count as installed: in the user's own site-packages."""
+    import sysconfig
+
+    monkeypatch.setenv("PYTHONUSERBASE", str(folder / "user"))
+    place = Path(sysconfig.get_path("purelib", "posix_user", {"userbase": str(folder / "user")}))
+    place.mkdir(parents=True)
+    for name, text in modules.items():
+        (place / f"{name}.py").write_text(text + "\n")
+    path = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", f"{path}{os.pathsep}{place}" if path else str(place))
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        (["/bin/sh", "-c", "true"], "the command runs sh, not this Python"),
+        (["/usr/bin/env", "A=1", sys.executable, "p.py"], "the command changes its own environment"),
+        ([sys.executable, "-I", "p.py"], "the command runs Python with -I"),
+        ([sys.executable, "-c", "pass"], "the command runs no Python program"),
+        ([sys.executable], "the command runs no Python program"),
+        ([], "the command runs nothing"),
+    ],
+)
+def test_a_command_that_cannot_be_warm(argv: list[str], reason: str) -> None:
+    answer = parse(argv, os.environ)
+    assert isinstance(answer, str) and answer.startswith(reason)
+
+
+def test_threads_are_those_of_the_slot(bench: Bench) -> None:
+    warm = bench.warm("""
+        import os, numpy, torch, threadpoolctl
+        numpy.ones((300, 300)) @ numpy.ones((300, 300))
+        found = {pool["internal_api"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
+        print(torch.get_num_threads(), found["openblas"], os.environ.get("OPENBLAS_NUM_THREADS"))
+    """)
+    for threads in ("1", "2"):
+        bench.slot = Slot("cpu:0", {"OMP_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": ""})
+        cold = bench.outcome(FRESH)
+        assert bench.outcome(warm) == cold and cold[1] == f"{threads} {threads} None\n"
+        assert isinstance(bench.trials[-1].process, Forked)
