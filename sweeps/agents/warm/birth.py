@@ -10,10 +10,11 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..leftovers import LENGTH, MARK
+
 if TYPE_CHECKING:
     from .standby import Imported
 
-MARK = "SWEEPKIT_TRIAL"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 VARIABLES = {"openblas": "OPENBLAS_NUM_THREADS", "mkl": "MKL_NUM_THREADS"}
 _OF_TORCH = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -42,7 +43,7 @@ def become(order: Mapping[str, Any], imported: Imported) -> None:
         else:
             os.environ[name] = value
     mark = environment.get(MARK, "").encode()
-    if _mark and mark and len(mark) == len(_server.get(MARK, "")):
+    if _mark and len(mark) == len(_server.get(MARK, "")) == LENGTH:
         ctypes.memmove(_mark, mark, len(mark))
     sys.argv[1:] = order["arguments"]
     sys.orig_argv[:] = order["argv"]

@@ -6,20 +6,21 @@ that slots do not wait for each other. A slot keeps one guard ready for its next
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ..launching import FRESH, Order, Process
-from .birth import MARK
+from ..leftovers import LENGTH, MARK
 from .messages import receive, send
+from .standby import PIPE
 from .plan import Plan, parse
 
 IMPORTS = 300.0  # seconds that the imports may take
@@ -101,8 +102,7 @@ class Server:
         """One life of a server; whether there should be another."""
         if not self._way_in():
             return self._fresh("this Python does not import sitecustomize from PYTHONPATH")
-        with tempfile.TemporaryFile() as output:
-            ours, self._process = self._start(output)
+        ours, self._process = self._start()
         with ours:
             problem = self._await(ours, again)
             if problem is None:
@@ -132,23 +132,30 @@ class Server:
         done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
         return done.stdout == b"in"
 
-    def _start(self, output: object) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    def _start(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
         ours, theirs = socket.socketpair()
-        with theirs:
+        written, end = os.pipe()  # as a trial's own: Python looks at the kind of its standard streams when it starts
+        with suppress(OSError):
+            fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, PIPE)
+        try:
             process = subprocess.Popen(
-                self.plan.command, env=self._entered(str(theirs.fileno())), pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,  # type: ignore[call-overload]
+                self.plan.command, env=self._entered(str(theirs.fileno())), pass_fds=[theirs.fileno(), written],
+                stdin=subprocess.DEVNULL, stdout=end, stderr=end, start_new_session=True,
             )  # fmt: skip
+        finally:
+            theirs.close()
+            os.close(written)
+            os.close(end)
         send(ours, {
             "agent": os.getpid(), "program": self.plan.program, "is_module": self.plan.is_module,
-            "preload": self._preload,
+            "preload": self._preload, "output": written,
         })  # fmt: skip
         return ours, process
 
     def _entered(self, entry: str) -> dict[str, str]:
         before = self._environment.get("PYTHONPATH", "")
         path = os.pathsep.join([str(_HOOK), before] if before else [str(_HOOK)])
-        own = {"PYTHONPATH": path, ENTRY: f"{entry}:{before}", MARK: "0" * 32, "OPENBLAS_NUM_THREADS": "1"}
+        own = {"PYTHONPATH": path, ENTRY: f"{entry}:{before}", MARK: "0" * LENGTH, "OPENBLAS_NUM_THREADS": "1"}
         return {**self._environment, **own}
 
     def _await(self, ours: socket.socket, again: bool) -> str | None:

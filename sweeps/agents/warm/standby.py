@@ -14,6 +14,9 @@ from . import birth, service
 from .messages import receive, send
 
 
+PIPE = 2**20  # bytes that the imports of a program may write
+
+
 class Imported:
     """What the server's imports changed in the process, as they would have in the trial's own."""
 
@@ -23,14 +26,21 @@ class Imported:
         self.pools: birth.Pools
         self.environment: dict[str, str | None] = {}
 
-    def done(self) -> None:
-        """The imports are over."""
+    def done(self, output: int) -> None:
+        """The imports are over. What they wrote is in the pipe ``output``: every trial will have written it."""
         now = dict(os.environ)
         changed = {name for name in now.keys() | self._before if now.get(name) != self._before.get(name)}
         self.environment = {name: now.get(name) for name in changed}
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        self.output = os.pread(1, 1 << 20, 0)  # the server writes into a file
+        os.set_blocking(output, False)
+        with suppress(BlockingIOError):
+            self.output = os.read(output, PIPE)
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (1, 2):
+            os.dup2(null, descriptor)
+        os.close(null)
+        os.close(output)
         self.pools = birth.Pools()
 
 
@@ -63,7 +73,7 @@ def stand_by(agent: socket.socket, imported: Imported) -> None:
         it.core = None
     if it.core:
         order["environment"][service.VARIABLE] = it.core.token
-    pid = guard.fork()
+    pid = it.fork()
     if pid == 0:
         for each in (agent.detach(), it.waker, it.alarm, said, log):
             os.close(each)
@@ -71,8 +81,8 @@ def stand_by(agent: socket.socket, imported: Imported) -> None:
         return
     it.main = pid
     status = it.run()
-    if words := os.pread(said, 1 << 20, 0):
-        os.write(1, words)
+    if words := os.pread(said, PIPE, 0):
+        it.log.write(words)
     with suppress(OSError):  # the agent is gone
         send(agent, {"ended": status})
     os._exit(0)

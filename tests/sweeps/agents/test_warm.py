@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from sweepkit.sweeps.agents import leftovers
 from sweepkit.sweeps.agents import trial as trials
 from sweepkit.sweeps.agents.devices import Slot
 from sweepkit.sweeps.agents.launching import FRESH
@@ -82,7 +83,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     for trial in it.trials:
         trial.kill()
         assert trial.wait(10)
-        assert [each for each in psutil.process_iter() if trials._carries(each, trial.mark)] == []
+        assert leftovers.family(trial.mark) == []
     for each in (*it.launchers, *it.servers):
         each.close()
     until(lambda: in_folder(tmp_path) == [])
@@ -128,7 +129,7 @@ LOOK = """
             "threads": (threading.active_count(), threading.main_thread() is threading.current_thread()),
             "handlers": handlers(), "mask": str(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
             "fds": {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in "012"},
-            "stdin": sys.stdin.read(), "out": (sys.stdout.encoding, sys.stdout.line_buffering, sys.stdout.errors),
+            "stdin": sys.stdin.read(), "out": (sys.stdout.seekable(), sys.stdout.encoding, sys.stdout.line_buffering, sys.stdout.errors),
             "hooks": (sys.excepthook is sys.__excepthook__, str(sys.exit)), "umask": os.umask(0o22),
             "torch": (torch.get_num_threads(), torch.cuda.is_initialized()),
             "children": open(f"/proc/self/task/{os.getpid()}/children").read(), "nice": os.nice(0),
@@ -152,7 +153,7 @@ LOOK = """
                           torch.initial_seed(), torch.rand(1).item()]))
         sys.exit(7)
 """
-OWN = re.compile(r"[0-9a-f]{32}|0x[0-9a-f]+")  # a mark, an address
+OWN = re.compile(r"[0-9a-f]{32}|0x[0-9a-f]+|pipe:\[\d+\]")  # a mark, an address, its output
 
 
 def test_a_trial_cannot_tell_warm_from_cold(bench: Bench) -> None:
@@ -257,10 +258,6 @@ FAMILY = """
 """
 
 
-def family(mark: str) -> list[psutil.Process]:
-    return [process for process in psutil.process_iter() if trials._carries(process, mark)]
-
-
 def test_a_trial_outlives_its_server_which_is_started_again(bench: Bench) -> None:
     warm = bench.warm("import time\nopen('ready', 'w').close()\ntime.sleep(4)\nprint('done')")
     trial = bench.start(warm)
@@ -291,14 +288,14 @@ def test_a_server_that_dies_again_and_again_is_given_up(bench: Bench) -> None:
 def test_nothing_of_a_trial_is_left(bench: Bench, end: str) -> None:
     trial = bench.start(bench.warm(FAMILY))
     until(Path("ready").exists)
-    assert len(family(trial.mark)) >= 4
+    assert len(leftovers.family(trial.mark)) >= 4
     if end == "guard":
         os.kill(trial.process.pid, signal.SIGKILL)
     else:
         getattr(trial, end)()
     assert trial.wait(15)
     assert trial.poll() == (-signal.SIGTERM if end == "terminate" else -signal.SIGKILL)
-    until(lambda: family(trial.mark) == [], 10)
+    until(lambda: leftovers.family(trial.mark) == [], 10)
 
 
 @pytest.mark.parametrize(
