@@ -20,8 +20,8 @@ from pathlib import Path
 from ..launching import FRESH, Order, Process
 from ..leftovers import LENGTH, MARK
 from .messages import receive, send
-from .standby import PIPE
 from .plan import Plan, parse
+from .standby import PIPE
 
 IMPORTS = 300.0  # seconds that the imports may take
 GUARD = 15.0  # seconds that a guard may take to be ready

@@ -13,7 +13,6 @@ from .. import guard
 from . import birth, service
 from .messages import receive, send
 
-
 PIPE = 2**20  # bytes that the imports of a program may write
 
 
