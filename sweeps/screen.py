@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
 from ..output import message, printable
@@ -53,7 +54,8 @@ class Screen:
         with self._lock:
             lines = self._lines
             self._put([])
-            self._stream.write(printable(text) + "\n")
+            with suppress(OSError):
+                self._stream.write(printable(text) + "\n")
             self._put(lines)
 
     def refresh(self) -> None:
@@ -74,8 +76,6 @@ class Screen:
                 if self._before:
                     self._before()
                 self.refresh()
-            except OSError:
-                return  # the terminal is gone
             except Exception as error:
                 with self._lock:
                     self._put([])
@@ -94,8 +94,9 @@ class Screen:
             if narrower:
                 text += "\x1b[J"  # what was as wide as the terminal was broken by it
         text += "\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J"
-        self._stream.write(text)
-        self._stream.flush()
+        with suppress(OSError):  # the terminal is gone: whoever works here must not end for that
+            self._stream.write(text)
+            self._stream.flush()
         self._lines, self._size = lines, (columns, rows)
 
     def _terminal(self) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -79,6 +80,17 @@ def test_a_defect_ends_the_drawing_and_nothing_else(terminal: Terminal, capsys: 
         screen.say("trials go on")
         terminal.until(lambda rows: rows == ["trials go on"])
     assert "ended by a defect (ZeroDivisionError('on purpose'))" in capsys.readouterr().err
+
+
+def test_a_terminal_that_is_gone_ends_nobody_s_work(terminal: Terminal) -> None:
+    stream = stream_of(terminal)
+    with Screen(drawing({"tick": 1}), stream=stream) as screen:
+        terminal.until(lambda rows: len(rows) == 3)
+        terminal.close()
+        screen.say("nobody sees this")
+        screen.refresh()
+    with suppress(OSError):  # what could not be written
+        stream.close()
 
 
 def test_what_is_no_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
