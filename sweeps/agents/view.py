@@ -72,7 +72,7 @@ class View:
             self.course.measured(ended.trial.run_id, ended.trial.seconds)
             if ended.retry:
                 self.tries[ended.trial.run_id] = ended.retry
-            else:
+            elif not ended.left or self.count is not None:  # what is left to others is not done but for this command
                 self.done.add(ended.trial.run_id)
             if ended.run:
                 self.course.look([ended.run])

@@ -109,6 +109,14 @@ def test_a_trial_that_is_tried_again_is_one_and_says_so(view: Live) -> None:
     assert view.progress()[0] == done + 1
 
 
+def test_a_trial_that_is_left_to_other_agents_is_not_done(view: Live) -> None:
+    there, _ = view.progress()
+    left = trial("yy", SLOTS[1], 0.5)
+    view.started(left)
+    view.ended(Ended(left, Ending("preempted"), left=True))
+    assert view.progress()[0] == there
+
+
 def test_slots_come_and_go(view: Live) -> None:
     view.look(SWEEP, [], serving=["gpu:1"])
     assert [row.place for row in view.board({}).rows] == ["gpu:1", "gpu:0/0"]  # the one that still runs a trial
