@@ -33,6 +33,7 @@ FLUSH = 5.0  # seconds that a helper of an ended trial, such as wandb's own proc
 POLITE = 3.0  # seconds between SIGTERM and SIGKILL for what is still there then
 ORPHANED = 10.0  # seconds that a trial has to checkpoint when its agent died
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as shells say it
+EXPENDABLE = 100  # of 1000: where memory runs out, the kernel is to end a trial before its agent or the backend
 OUTPUT = 2**18  # bytes of the trial's output that are taken at once
 
 
@@ -54,6 +55,10 @@ def fork() -> int:
     signal.set_wakeup_fd(-1)
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(signum, signal.SIG_DFL)
+    with suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+        own = int(file.read())
+        file.seek(0)
+        file.write(str(min(1000, own + EXPENDABLE)))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)  # a trial that reads from a terminal would wait for ever
     os.close(null)

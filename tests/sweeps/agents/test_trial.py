@@ -198,3 +198,10 @@ def test_a_disk_without_room_for_output_does_not_disturb_the_trial(start: Start,
         open("done", "w").close()
     """)
     assert trial.wait(10) and trial.poll() == 0 and Path("done").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's choice is Linux's")
+def test_where_memory_runs_out_a_trial_goes_before_its_agent(start: Start) -> None:
+    trial = start("print(open('/proc/self/oom_score_adj').read())")
+    assert trial.wait(10)
+    assert int(trial.tail()[-1]) == min(1000, int(Path("/proc/self/oom_score_adj").read_text()) + 100)
