@@ -18,7 +18,7 @@ KINDS = {
     "terminate trial": 2, "terminate agent": 1, "terminate backend": 1,
     "freeze trial": 2, "freeze agent": 1, "freeze host": 1, "freeze backend": 2,
     "freeze agent past its lease": 1, "freeze host past its lease": 3, "freeze backend past a lease": 1,
-    "kill agent+guard": 2,
+    "kill agent+guard": 2, "terminate guard": 1, "freeze guard": 1, "freeze trial past its lease": 1,
 }  # fmt: skip
 _HITS = 2  # a configuration whose agents are lost three times is given up, as documented: not what is looked for here
 
