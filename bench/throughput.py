@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import signal
 import statistics
@@ -45,6 +46,7 @@ class Outcome:
     rest: list[float]  # validation, and in the trainer checkpoints and logging too
     accuracy: list[float]
     seconds: float  # the whole process, from its start to its end
+    cpu: float  # that it and its children worked
     precision: str = "fp32"
 
     @property
@@ -90,6 +92,8 @@ def seed_job(bench: Bench) -> None:
         whole = [mean(outcome.seconds for outcome in each) for each in (ours, plain)]
         what = f"the whole job, {bench.epochs} epochs, {asked}"
         bench.report.add(Figure(what, "s", whole[0], "plain loop", whole[1], "", False))
+        worked = [mean(outcome.cpu for outcome in each) for each in (ours, plain)]
+        bench.report.add(Figure(f"the same, {asked}", "s of CPU", worked[0], "plain loop", worked[1], "", False))
         bench.report.note(accuracies(ours, plain))
 
 
@@ -105,11 +109,11 @@ def _one_of_each(bench: Bench, server: Server, seed: int) -> Iterator[Outcome]:
 def plain_loop(bench: Bench, seed: int) -> Outcome:
     given = {"data_root": str(bench.data_root), "seed": seed, "epochs": bench.epochs}
     job = {"fraction": FRACTION, "batch_size": BATCH, "width": WIDTH, "lr": LR}
-    began = time.monotonic()
+    began, before = time.monotonic(), _worked()
     done = _run([sys.executable, str(crowd.CLIENTS / "plain_loop.py"), json.dumps({**given, **job})], {})
     told = json.loads(done.splitlines()[-1])
-    took = time.monotonic() - began
-    return Outcome("plain loop", seed, told["images"], told["training"], told["rest"], told["accuracy"], took)
+    took = time.monotonic() - began, _worked() - before
+    return Outcome("plain loop", seed, told["images"], told["training"], told["rest"], told["accuracy"], *took)
 
 
 def trial(bench: Bench, server: Server, seed: int, precision: str, epochs: int) -> Outcome:
@@ -132,9 +136,9 @@ def trial(bench: Bench, server: Server, seed: int, precision: str, epochs: int) 
         "WANDB_SILENT": "true",
         "WANDB_ERROR_REPORTING": "false",
     }
-    began = time.monotonic()
+    began, before = time.monotonic(), _worked()
     _run(command, {**variables, "WANDB_RUN_ID": run, "SWEEPKIT_CHECKPOINTS": str(bench.folder / "checkpoints")})
-    took = time.monotonic() - began
+    took = time.monotonic() - began, _worked() - before
     told: dict[str, Any] = crowd.ask(
         sys.executable, "trial_rows.py", {"path": f"{server.entity}/throughput/{run}"}, **variables
     )
@@ -146,7 +150,7 @@ def trial(bench: Bench, server: Server, seed: int, precision: str, epochs: int) 
     ends = told["_timestamp"]
     rest = [end - start - trained for start, end, trained in zip(ends, ends[1:], training[1:], strict=False)]
     used = told["precision"]
-    return Outcome(f"trainer {used}", seed, images, training, rest, told["val_acc"], took, used)
+    return Outcome(f"trainer {used}", seed, images, training, rest, told["val_acc"], *took, used)
 
 
 def accuracies(ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> str:
@@ -226,6 +230,12 @@ def _run(command: list[str], variables: dict[str, str]) -> str:
     return done.stdout
 
 
+def _worked() -> float:
+    """Seconds of CPU time of all child processes that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def check_data(root: Path) -> None:
     """Raises SystemExit, with what to do, when MNIST is not there: a download would be measured too."""
     missing = [name for name in _FILES if not (root / "MNIST" / "raw" / name).is_file()]
@@ -276,7 +286,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--folder", type=Path, metavar="FOLDER", help="where the temporary folder is made")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.seeds < 1 or options.epochs < 2:
+        parser.error("--seeds takes 1 or more, and --epochs 2 or more: the first epoch's start is not known")
+    return options
 
 
 if __name__ == "__main__":

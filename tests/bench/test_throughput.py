@@ -20,7 +20,7 @@ def test_data_that_are_not_there_are_told_with_the_fix(tmp_path: Path) -> None:
 
 
 def outcome(who: str, seed: int, accuracy: float) -> throughput.Outcome:
-    return throughput.Outcome(who, seed, 100, [1.0, 3.0], [1.0], [0.1, accuracy], 9.0)
+    return throughput.Outcome(who, seed, 100, [1.0, 3.0], [1.0], [0.1, accuracy], 9.0, 9.0)
 
 
 def test_rates_are_over_all_images_and_noise_is_told_from_a_difference() -> None:
