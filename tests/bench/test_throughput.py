@@ -27,7 +27,8 @@ def test_rates_are_over_all_images_and_noise_is_told_from_a_difference() -> None
     plain = [outcome("plain loop", seed, accuracy) for seed, accuracy in enumerate((0.93, 0.94, 0.95))]
     same = [outcome("trainer bf16", seed, accuracy) for seed, accuracy in enumerate((0.935, 0.945, 0.955))]
     worse = [outcome("trainer bf16", seed, accuracy) for seed, accuracy in enumerate((0.85, 0.86, 0.87))]
-    assert plain[0].rate == 50.0
+    assert plain[0].rate() == 50.0
+    assert plain[0].rate(after=1) == pytest.approx(100 / 3)
     assert ": equal within noise" in throughput.accuracies(same, plain)
     assert "NOT equal within noise" in throughput.accuracies(worse, plain)
     assert "one seed tells nothing" in throughput.accuracies(same[:1], plain[:1])

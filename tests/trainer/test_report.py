@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import wandb
-from sweepkit.trainer import checkpoint
+from sweepkit.trainer import checkpoint, compute
 
 from .test_train import arguments, example, rows, several, wait_for
 
@@ -51,7 +52,9 @@ def summary_of(run: Any) -> dict[str, Any]:
 def test_a_run_is_preempted_resumed_and_promoted_twice(wandb_env: dict[str, str], tmp_path: Path) -> None:
     path = f"{wandb_env['WANDB_ENTITY']}/{PROJECT}/cut"
     same = {"WANDB_RUN_ID": "cut", "WANDB_RESUME": "allow"}
-    process = start(tmp_path, "-m", "sweepkit.trainer", *arguments(epochs=100_000), **same)
+    # Not what "auto" means here: the run goes on, without being told again, as on a host of another kind.
+    other = "fp32" if compute.resolve("auto", torch.device("cpu")) == "bf16" else "bf16"
+    process = start(tmp_path, "-m", "sweepkit.trainer", *arguments(epochs=100_000, precision=other), **same)
     wait_for(tmp_path / "checkpoints" / "cut" / "last.pt", process)
     process.send_signal(signal.SIGTERM)
     finish(process, code=143)
@@ -61,7 +64,7 @@ def test_a_run_is_preempted_resumed_and_promoted_twice(wandb_env: dict[str, str]
     last = checkpoint.load(tmp_path / "checkpoints" / "cut" / "last.pt")
     epochs = last["progress"]["epoch"] + 1
     finish(start(tmp_path, "-m", "sweepkit.trainer", *arguments(epochs=epochs), **same))
-    assert several(tmp_path, ("whole", arguments(epochs=epochs))).returncode == 0
+    assert several(tmp_path, ("whole", arguments(epochs=epochs, precision=other))).returncode == 0
     assert rows(tmp_path, "cut") == rows(tmp_path, "whole")  # as if nothing had been
     run = wandb.Api().run(path)
     assert run.state == "finished"
@@ -69,6 +72,7 @@ def test_a_run_is_preempted_resumed_and_promoted_twice(wandb_env: dict[str, str]
     history = list(run.scan_history(keys=["_step", "epoch"]))
     assert [row["epoch"] for row in history] == [row["_step"] for row in history] == list(range(1, epochs + 1))
     assert run.config["epochs"] == epochs
+    assert run.config["precision"] == run.summary["precision"] == other
     files = {file.name for file in run.files()}
     assert {"checkpoint/best.pt", "code/sweepkit/trainer/train.py", "config.yaml"} <= files
 
