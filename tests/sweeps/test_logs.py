@@ -122,6 +122,14 @@ def test_a_run_that_wrote_nothing_says_so(record: Any) -> None:
     assert "wrote nothing that was kept" in said
 
 
+def test_a_name_that_two_runs_have_is_answered_with_both(record: Any) -> None:
+    config = {"method": "grid", "program": "x.py", "parameters": {"x": {"values": [1, 2]}}}
+    ref, ids = record(config, [("twin", [{}], 0), ("twin", [{}], 0)])
+    _, said = logs(f"{ref.project}/twin", code=2)
+    assert "2 runs are called" in said
+    assert all(f"{ref.entity}/{ref.project}/{run}" in said for run in ids)
+
+
 def until(condition: Any, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
