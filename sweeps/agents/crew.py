@@ -25,6 +25,7 @@ from .policy import retry_policy
 from .trial import Trial
 
 if TYPE_CHECKING:
+    from .packer import Packer
     from .view import View
 
 LEAVING = "leaving"  # named as alive it keeps a backend from giving an agent that goes home a new trial
@@ -97,6 +98,7 @@ class Crew:
     slots: dict[str, Slot] = field(default_factory=dict)
     launchers: Mapping[str, Launcher] = field(default_factory=dict)
     breaker: guard.Breaker = field(default_factory=guard.from_environment)
+    packers: list[Packer] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
@@ -153,6 +155,12 @@ class Crew:
             self.taken += 1
             return True
 
+    def has_more(self) -> bool:
+        """Whether one more slot may find a trial."""
+        with self.lock:
+            more = self.leased and (self.count is None or self.taken < self.count)
+            return not self.closing and (more or bool(self.tickets))
+
     def give_back(self) -> None:
         """The trial that was asked for did not come."""
         with self.lock:
@@ -188,9 +196,10 @@ class Crew:
         """Count the try, tell people, and draw the consequences. ``command`` starts the trial again."""
         trial, ending, slot = ended.trial, ended.ending, ended.trial.slot
         with self.lock:
-            suspect, verdict = self._note(ending, trial)
+            crowded = any(packer.ended(ended) for packer in self.packers)
+            suspect, verdict = self._note(ending, trial, crowded)
             tries = self._failures[trial.run_id] = self._failures.get(trial.run_id, 0) + ending.failed
-            again = self._policy.again(ending, tries)
+            again = crowded or self._policy.again(ending, tries)
             if again and not self.closing:
                 self._park(command, avoid=slot.label if suspect else None)
                 self.view.ended(Ended(trial, ending, ended.run, retry=tries))
@@ -243,9 +252,12 @@ class Crew:
         self._results[run_id] = "failed"
         self._alive.discard(run_id)
 
-    def _note(self, ending: Ending, trial: Trial) -> tuple[bool, guard.Verdict]:
-        """Whether the slot is doubtful, and what the failure guard says."""
+    def _note(self, ending: Ending, trial: Trial, crowded: bool) -> tuple[bool, guard.Verdict]:
+        """Whether the slot is doubtful, and what the failure guard says. Of a crowded place neither is to blame."""
         label = trial.slot.label
+        if crowded:
+            self.breaker.neutral(label)
+            return False, guard.GO_ON
         if not ending.failed:
             if ending.kind == "finished":
                 self.breaker.succeeded(label)

@@ -13,6 +13,7 @@ from .host import usable_cores, usable_memory
 from .options import AUTO, DEFAULTS, AgentOptions
 
 SLOT_MEMORY = 1.5 * 2**30  # bytes that a trial on the CPU may need; more slots than fit would swap
+MOST_PER_GPU = 16  # beyond it, trials mostly wait for each other's kernels
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -27,19 +28,20 @@ class Slot:
     environment: Mapping[str, str] = field(default_factory=dict)
     gpus: tuple[Gpu, ...] = ()
     cores: int = 1
-    place: str = ""
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
 class Place:
     """What slots are made of: a GPU, several GPUs for one trial at a time, or the CPU; ``cores`` of the host's go with
-    it. ``count`` is how many slots it begins with."""
+    it. ``count`` is how many slots it begins with; where it is ``growing``, it has up to ``most`` while that pays."""
 
     name: str
     gpus: tuple[Gpu, ...]
     cores: int
     count: int = 1
-    growing: bool = False  # slots are added while that pays (--per-gpu auto)
+    growing: bool = False
+    most: int = 1
 
     def slots(self) -> list[Slot]:
         """The slots to begin with."""
@@ -47,10 +49,11 @@ class Place:
 
     def slot(self, number: int, count: int) -> Slot:
         """The slot ``number``, from 0, of ``count`` that share this place."""
-        share = max(1, self.cores // count)
+        # On a growing CPU the first trial has one thread already, so that its rate can be compared with later ones.
+        share = max(1, self.cores // (self.most if self.growing and not self.gpus else count))
         numbered = f"{self.name}/{number}" if self.gpus else f"{self.name}:{number}"
         label = self.name if self.gpus and self.count == 1 and not self.growing else numbered
-        return Slot(label, self._environment(share), self.gpus, share, self.name)
+        return Slot(label, self._environment(share), self.gpus, share, self)
 
     def _environment(self, cores: int) -> dict[str, str]:
         """What a trial gets: its GPUs, and how many threads each of its processes may start, one process a GPU."""
@@ -84,8 +87,9 @@ def places(options: AgentOptions = DEFAULTS) -> list[Place]:
         return [_cpu(None)]
     groups = _groups(chosen, options.gpus_per_trial)
     cores = max(1, usable_cores() // len(groups))
-    count = 1 if options.per_gpu == AUTO else int(options.per_gpu)
-    return [Place(_name(group), group, cores, count, options.per_gpu == AUTO) for group in groups]
+    if options.per_gpu == AUTO:
+        return [Place(_name(group), group, cores, growing=True, most=MOST_PER_GPU) for group in groups]
+    return [Place(_name(group), group, cores, int(options.per_gpu)) for group in groups]
 
 
 def alive(slot: Slot) -> str | None:
@@ -164,7 +168,7 @@ def _cpu(wanted: int | str | None) -> Place:
     """The CPU, with by default a slot a core, as many as memory has room for."""
     cores = usable_cores()
     if wanted == AUTO:
-        return Place("cpu", (), cores, growing=True)
+        return Place("cpu", (), cores, growing=True, most=cores)
     return Place("cpu", (), cores, int(wanted or max(1, min(cores, int(usable_memory() // SLOT_MEMORY)))))
 
 

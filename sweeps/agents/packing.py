@@ -21,6 +21,9 @@ PATIENCE = (
 )
 
 
+_KEPT = 32  # rates of a trial
+
+
 @dataclass
 class _Level:
     """What was measured with so many trials at a time."""
@@ -53,7 +56,9 @@ class Packing:
     def rate(self, trial: str, rate: float) -> None:
         """``trial`` made so much progress a second, in any unit, while ``slots`` trials ran, none of them starting."""
         if rate > 0 and math.isfinite(rate):
-            self._level(self.slots).rates.setdefault(trial, []).append(rate)
+            rates = self._level(self.slots).rates.setdefault(trial, [])
+            rates.append(rate)
+            del rates[:-_KEPT]
 
     def memory(self, used: int | None, total: int | None) -> None:
         """Bytes that all trials of the place use now, and that there are."""
@@ -79,6 +84,12 @@ class Packing:
         if self.slots > self._ceiling:
             self._go(self._ceiling, f"{running} trials did not fit into the memory")
         return True
+
+    @property
+    def open(self) -> bool:
+        """Whether there is anything to find out now."""
+        level = self._levels.get(self.slots)
+        return self.slots < self._ceiling or level is None or not level.enough(self.slots)
 
     def decide(self) -> int:
         """How many slots there should be, after what was measured."""

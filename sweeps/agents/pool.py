@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -14,12 +15,13 @@ from typing import Any
 from ...errors import SweepkitError
 from ..metric import metric_in
 from ..scores import Scores
-from ..wandb_api import SweepRef, WandbApi
+from ..wandb_api import Run, SweepRef, WandbApi
 from . import command, leftovers
 from .crew import Crew, Ticket, keep_leases, release
 from .devices import Slot
 from .isolation import launchers
 from .options import DEFAULTS, AgentOptions
+from .packer import Packer
 from .view import View, make_view
 from .worker import Worker, kill_delay
 
@@ -67,18 +69,21 @@ def run_agents(
     view = make_view(slots, sweep.config, count, expected if expected is not None else sweep.expected, quiet)
     crew = Crew(ref, sweep.config, api.backend, view, options, count, tickets is None, list(tickets or ()))
     workers = [Worker(slot, crew) for slot in slots]
+    crew.packers += _packers(slots, crew, workers)
     leftovers.clear()
     kept = launchers(sweep.config, slots, api.backend, options, view.say)
     with view, kept as crew.launchers, Presses(crew, workers) as presses:
         watcher = threading.Thread(target=_watch, args=(api, crew, workers, view), daemon=True)
+        packing = [threading.Thread(target=_pack, args=(api, crew, workers), daemon=True)] if crew.packers else []
         keeper = threading.Thread(target=_keep, args=(api, crew, workers), daemon=True)
         try:
-            for thread in (*workers, watcher, keeper):
+            for thread in (*workers, watcher, keeper, *packing):
                 thread.start()
             while any(worker.is_alive() for worker in workers):
                 presses.act()
                 time.sleep(0.05)
         finally:
+            crew.close()
             _end(workers)
             crew.settle()
             release(crew, WandbApi(api.backend, patience=1.0))
@@ -88,6 +93,18 @@ def run_agents(
     if crew.error:
         raise crew.error
     return Outcome(**crew.ended, interrupted=presses.count > 0, reason=crew.verdict)
+
+
+def _packers(slots: Sequence[Slot], crew: Crew, workers: list[Worker]) -> list[Packer]:
+    """For each place whose number of slots is to be found."""
+
+    def hire(slot: Slot) -> None:
+        worker = Worker(slot, crew)
+        workers.append(worker)
+        worker.start()
+
+    places = {slot.place.name: slot.place for slot in slots if slot.place and slot.place.growing}
+    return [Packer(place, crew, workers, hire) for place in places.values()]
 
 
 def _end(workers: Sequence[Worker]) -> None:
@@ -114,6 +131,21 @@ def _watch(api: WandbApi, crew: Crew, workers: Sequence[Worker], view: View) -> 
         except SweepkitError:
             pass
         time.sleep(max(POLL, 10 * (time.monotonic() - began)))  # a long list of runs must not keep a backend busy
+
+
+def _pack(api: WandbApi, crew: Crew, workers: Sequence[Worker]) -> None:
+    """Looks at the trials that run, for the packers."""
+    looking = WandbApi(api.backend, patience=1.0)
+
+    def find(run_id: str) -> Run | None:
+        with suppress(SweepkitError):  # it is not there yet, or the backend is away
+            return looking.run(f"{crew.ref.entity}/{crew.ref.project}/{run_id}")
+        return None
+
+    while any(worker.is_alive() for worker in workers):
+        for packer in crew.packers:
+            packer.look(find)
+        time.sleep(POLL)
 
 
 def _keep(api: WandbApi, crew: Crew, workers: Sequence[Worker]) -> None:

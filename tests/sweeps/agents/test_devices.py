@@ -172,7 +172,7 @@ def test_auto_begins_with_one_slot(host: Any, size: Any) -> None:
     assert shown(devices.slots(AgentOptions(per_gpu="auto"))) == [("gpu:0/0", "0"), ("gpu:1/0", "1")]
     first, _ = devices.places(AgentOptions(per_gpu="auto"))
     third = first.slot(2, 3)
-    assert (third.label, third.cores, third.place, first.growing) == ("gpu:0/2", 1, "gpu:0", True)
+    assert (third.label, third.cores, third.place, first.growing) == ("gpu:0/2", 1, first, True)
     (cpu,) = devices.places(AgentOptions(cpu_slots="auto"))
     assert [slot.label for slot in cpu.slots()] == ["cpu:0"] and cpu.slot(1, 2).label == "cpu:1"
 
