@@ -35,6 +35,7 @@ class Plan:
     configurations: int | None
     commands: tuple[tuple[str, ...], ...]
     exact: bool  # whether these commands will be run, rather than some like them
+    growing: bool = False  # whether more slots are added while that pays
 
     def record(self) -> dict[str, Any]:
         """The documented keys of a plan."""
@@ -42,6 +43,7 @@ class Plan:
             "backend": self.backend,
             "project": self.project,
             "slots": [{"slot": slot.label, "environment": dict(slot.environment)} for slot in self.slots],
+            "growing": self.growing,
             "method": self.method,
             "trials": self.trials,
             "configurations": self.configurations,
@@ -57,7 +59,8 @@ class Plan:
         return [
             f"backend         {self.backend}",
             f"project         {self.project}",
-            f"slots           {len(self.slots)}: {', '.join(slot.label for slot in self.slots)}",
+            f"slots           {len(self.slots)}: {', '.join(slot.label for slot in self.slots)}"
+            + " to begin with, and more while that pays" * self.growing,
             f"search          {self.method}",
             f"trials          {trials}",
             f"configurations  {space}",
@@ -74,7 +77,7 @@ def plan(spec: Spec, backend: str, project: str, slots: list[Slot], find: Callab
     commands = _commands(spec, {**os.environ, **slots[0].environment})
     return Plan(
         _backend(backend, find), project, tuple(slots), spec.method, spec.count(), spec.space.size(), commands,
-        exact=spec.method == "grid",
+        exact=spec.method == "grid", growing=any(slot.place and slot.place.growing for slot in slots),
     )  # fmt: skip
 
 

@@ -99,9 +99,9 @@ class Packing:
         if self.slots > 1 and (gain := self.gain()) is not None:
             if gain < GAIN:
                 self._limit(self.slots - 1)
-                self._go(self.slots - 1, f"{self.slots} trials do {gain:.2f} times what {self.slots - 1} do")
+                self._go(self.slots - 1, f"{self.slots} trials do {gain:.2f} times as much as {self.slots - 1}")
                 return self.slots
-            self.why = f"{self.slots} trials do {gain:.2f} times what {self.slots - 1} do"
+            self.why = f"{self.slots} trials do {gain:.2f} times as much as {self.slots - 1}"
         if self.slots < self._ceiling and self._fits(self.slots + 1):
             self._levels.pop(self.slots + 1, None)  # what an earlier try measured was with other trials
             self._go(self.slots + 1, self.why)

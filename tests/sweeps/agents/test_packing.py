@@ -71,7 +71,7 @@ def test_it_grows_to_where_throughput_ends_and_stays(at: int) -> None:
 def test_it_never_grows_where_trials_only_take_from_each_other() -> None:
     place = Place(lambda trials: 1 / trials)
     assert place.run(30) == 1
-    assert place.packing.why == "2 trials do 0.50 times what 1 do"
+    assert place.packing.why == "2 trials do 0.50 times as much as 1"
     place.run(1000)
     assert place.most == 2
 
