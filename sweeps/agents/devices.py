@@ -49,8 +49,8 @@ class Place:
 
     def slot(self, number: int, count: int) -> Slot:
         """The slot ``number``, from 0, of ``count`` that share this place."""
-        # On a growing CPU the first trial has one thread already, so that its rate can be compared with later ones.
-        share = max(1, self.cores // (self.most if self.growing and not self.gpus else count))
+        # The first trial on a growing place has no more than the last one will, so that their rates can be compared.
+        share = max(1, self.cores // (self.most if self.growing else count))
         numbered = f"{self.name}/{number}" if self.gpus else f"{self.name}:{number}"
         label = self.name if self.gpus and self.count == 1 and not self.growing else numbered
         return Slot(label, self._environment(share), self.gpus, share, self)

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -69,9 +69,11 @@ def run_agents(
     view = make_view(slots, sweep.config, count, expected if expected is not None else sweep.expected, quiet)
     crew = Crew(ref, sweep.config, api.backend, view, options, count, tickets is None, list(tickets or ()))
     workers = [Worker(slot, crew) for slot in slots]
-    crew.packers += _packers(slots, crew, workers)
+    growing = {slot.place.name: slot.place for slot in slots if slot.place and slot.place.growing}
+    crew.packers += [Packer(place, crew, workers, _hirer(crew, workers)) for place in growing.values()]
+    later = [place.slot(number, number + 1) for place in growing.values() for number in range(place.count, place.most)]
     leftovers.clear()
-    kept = launchers(sweep.config, slots, api.backend, options, view.say)
+    kept = launchers(sweep.config, [*slots, *later], api.backend, options, view.say)
     with view, kept as crew.launchers, Presses(crew, workers) as presses:
         watcher = threading.Thread(target=_watch, args=(api, crew, workers, view), daemon=True)
         packing = [threading.Thread(target=_pack, args=(api, crew, workers), daemon=True)] if crew.packers else []
@@ -95,16 +97,15 @@ def run_agents(
     return Outcome(**crew.ended, interrupted=presses.count > 0, reason=crew.verdict)
 
 
-def _packers(slots: Sequence[Slot], crew: Crew, workers: list[Worker]) -> list[Packer]:
-    """For each place whose number of slots is to be found."""
+def _hirer(crew: Crew, workers: list[Worker]) -> Callable[[Slot], None]:
+    """What starts one more worker, on a new slot."""
 
     def hire(slot: Slot) -> None:
         worker = Worker(slot, crew)
         workers.append(worker)
         worker.start()
 
-    places = {slot.place.name: slot.place for slot in slots if slot.place and slot.place.growing}
-    return [Packer(place, crew, workers, hire) for place in places.values()]
+    return hire
 
 
 def _end(workers: Sequence[Worker]) -> None:
