@@ -21,7 +21,8 @@ import requests
 
 PATIENCE = 120.0  # seconds that a request is repeated; a restart takes a few
 PROJECT = "crash"
-UPSERT = """mutation ($input: UpsertBucketInput!) { upsertBucket(input: $input) { bucket { name } } }"""
+UPSERT = """mutation ($input: UpsertBucketInput!) {
+    upsertBucket(input: $input) { bucket { name historyLineCount } } }"""
 FILES = """mutation ($e: String, $r: String!, $files: [String!]!) { createRunFiles(input: {entityName: $e,
     projectName: "crash", runName: $r, files: $files}) { files { uploadUrl } } }"""
 DELETE_RUN = """query ($r: String!) { project(name: "crash") { run(name: $r) { id } } }"""
@@ -158,8 +159,10 @@ def tried(client: Client, sweep: str, command: dict[str, Any]) -> int:
     """Run a claimed trial to its end; its configuration."""
     run, x = command["run_id"], int(command["args"]["x"]["value"])
     config = json.dumps({"x": {"value": x}})
-    client.ask(UPSERT, input={"modelName": PROJECT, "name": run, "sweep": sweep, "config": config})
-    client.stream(run, {"files": {"wandb-history.jsonl": {"offset": 0, "content": [row(run, 0)]}}})
+    told = client.ask(UPSERT, input={"modelName": PROJECT, "name": run, "sweep": sweep, "config": config})
+    # As the real client: a trial that was handed out again has other numbers, by which its lease is known.
+    first = told["upsertBucket"]["bucket"]["historyLineCount"]
+    client.stream(run, {"files": {"wandb-history.jsonl": {"offset": first, "content": [row(run, 0)]}}})
     client.stream(run, {"complete": True, "exitcode": 0})
     return x
 
