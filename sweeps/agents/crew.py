@@ -36,7 +36,7 @@ OFFER = 60.0  # seconds for which a trial that failed on a doubtful slot is offe
 class Ended:
     """A try of a trial that is over. ``retry`` numbers the try that follows; 0 means that there is none here.
 
-    ``left`` means that the next try is left to other agents.
+    ``left`` means that the next try is left to other agents: this one leaves.
     """
 
     trial: Trial
@@ -200,16 +200,17 @@ class Crew:
             suspect, verdict = self._note(ending, trial, crowded)
             tries = self._failures[trial.run_id] = self._failures.get(trial.run_id, 0) + ending.failed
             again = crowded or self._policy.again(ending, tries)
+            others_may = self.leased and not self._hopeless and (again or ended.left)
             if again and not self.closing:
                 self._park(command, avoid=slot.label if suspect else None)
                 self.view.ended(Ended(trial, ending, ended.run, retry=tries))
-            elif again and self.leased and not self._hopeless:
-                self._leave_to_others(trial.run_id)
+            elif others_may:
+                self._leave_to_others(trial.run_id, ended.kind)
                 self.view.ended(Ended(trial, ending, ended.run, left=True))
             else:
                 self._commands[trial.run_id] = command
                 self._settle(trial.run_id, ended.kind)
-                self.view.ended(ended)
+                self.view.ended(Ended(trial, ending, ended.run))
             if ending.kind == "lost":
                 self.retire(slot, ending.why)
             elif verdict.take_out:
@@ -247,9 +248,9 @@ class Crew:
             self._alive.remove(run_id)
             self._untold[run_id] = False
 
-    def _leave_to_others(self, run_id: str) -> None:
-        """It failed here, and nothing is said of it any more: the backend gives it to another agent after a while."""
-        self._results[run_id] = "failed"
+    def _leave_to_others(self, run_id: str, kind: str = "failed") -> None:
+        """It ended here, and nothing is said of it any more: the backend gives it to another agent after a while."""
+        self._results[run_id] = kind
         self._alive.discard(run_id)
 
     def _note(self, ending: Ending, trial: Trial, crowded: bool) -> tuple[bool, guard.Verdict]:

@@ -235,7 +235,9 @@ class Worker(threading.Thread):
         self.crew.note_openings(trial, openings(_wandb_folder(), trial.run_id) - self._openings)
         command = {**self._command, "type": "resume" if begun else "run"}
         self.trial = None
-        self.crew.conclude(Ended(trial, ending, run), command)
+        goes_on = run is not None and run.state in ("preempted", "preempting")  # the backend knows it already
+        leaving = ending.kind == "stopped" and code != 0 and self._sentence is None and not goes_on
+        self.crew.conclude(Ended(trial, ending, run, left=leaving), command)
 
     def _judge(self, trial: Trial, code: int) -> tuple[Ending, Run | None]:
         """How the trial ended, and its run if it has one that the backend can tell of now."""

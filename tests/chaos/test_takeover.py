@@ -120,15 +120,20 @@ def test_the_other_kind_of_agent_goes_on_where_a_killed_one_was(stage: Stage, fi
     stage.check(run_id)
 
 
-def test_what_fails_while_its_agent_leaves_is_left_to_others(stage: Stage) -> None:
-    """Interrupted, it lets its trial finish; that is killed then, as by the kernel for want of memory."""
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_what_ends_with_its_agent_is_left_to_others(stage: Stage, how: str) -> None:
+    """Interrupted once, it lets its trial finish: that is killed, as by the kernel for want of memory. Interrupted
+    twice, it stops its trial: the sweep has not been stopped by that."""
     leaving = stage.start("sweepkit", "leaving")
     run_id, process = stage.in_the_middle()
     leaving.send_signal(signal.SIGTERM)
     until(lambda: "interrupted: 1 running trial may finish" in stage.words("leaving"))
-    os.kill(process, signal.SIGKILL)
+    if how == "killed":
+        os.kill(process, signal.SIGKILL)
+    else:
+        leaving.send_signal(signal.SIGTERM)
     assert leaving.wait(60) == 130
-    assert "(killed by signal 9, SIGKILL); it is left to other agents" in stage.words("leaving")
+    assert "; it is left to other agents" in stage.words("leaving")
     (stage.folder / "go").touch()
     heir = stage.start("sweepkit", "heir")
     assert heir.wait(90) == 0, stage.words("heir")
