@@ -19,6 +19,7 @@ from ..wandb_api import Run, SweepRef, WandbApi
 from . import breaker as guard
 from .devices import Slot
 from .launching import Launcher
+from .leases import LEAVING, Leases
 from .options import DEFAULTS, AgentOptions
 from .outcomes import Ending
 from .policy import retry_policy
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from .packer import Packer
     from .view import View
 
-LEAVING = "leaving"  # named as alive it keeps a backend from giving an agent that goes home a new trial
 OFFER = 60.0  # seconds for which a trial that failed on a doubtful slot is offered to others before that slot has it
 
 
@@ -106,9 +106,7 @@ class Crew:
         self._results: dict[str, str] = {}  # run id -> how it ended here
         self._failures: dict[str, int] = {}  # run id -> failed tries
         self._commands: dict[str, Mapping[str, Any]] = {}  # of trials that failed for good
-        self._agents: dict[str, str] = {}  # run id -> the agent that it was given to
-        self._alive: set[str] = set()  # trials whose lease is held: they run, or wait to be tried again
-        self._untold: dict[str, bool] = {}  # trials that ended, until a heartbeat that says so was answered
+        self.leases = Leases(self.lock)
         self._hopeless = False  # the program fails everywhere: nobody needs to try more
         self._told_of_openings = False
         self._spared: set[str] = set()  # trials that a bad slot was to blame for
@@ -186,9 +184,7 @@ class Crew:
     def started(self, trial: Trial, agent: str | None) -> None:
         with self.lock:
             if agent is not None:
-                self._agents[trial.run_id] = agent
-                self._alive.add(trial.run_id)
-                self._untold.pop(trial.run_id, None)
+                self.leases.hold(trial.run_id, agent)
             self.breaker.started(trial.slot.label, trial.run_id, time.monotonic())
             self.view.started(trial)
 
@@ -236,22 +232,19 @@ class Crew:
 
     def _park(self, command: Mapping[str, Any], avoid: str | None = None) -> None:
         run_id = str(command["run_id"])
-        agent = self._agents.get(run_id)
+        agent = self.leases.agent_of(run_id)
         if agent is not None:
-            self._alive.add(run_id)
-            self._untold.pop(run_id, None)
+            self.leases.hold(run_id, agent)
         self.tickets.append(Ticket(command, agent, avoid, is_first=False))
 
     def _settle(self, run_id: str, kind: str) -> None:
         self._results[run_id] = kind
-        if run_id in self._alive:
-            self._alive.remove(run_id)
-            self._untold[run_id] = False
+        self.leases.end(run_id)
 
     def _leave_to_others(self, run_id: str, kind: str = "failed") -> None:
         """It ended here, and nothing is said of it any more: the backend gives it to another agent after a while."""
         self._results[run_id] = kind
-        self._alive.discard(run_id)
+        self.leases.abandon(run_id)
 
     def _note(self, ending: Ending, trial: Trial, crowded: bool) -> tuple[bool, guard.Verdict]:
         """Whether the slot is doubtful, and what the failure guard says. Of a crowded place neither is to blame."""
@@ -295,28 +288,6 @@ class Crew:
             kinds = list(self._results.values())
             return {kind: kinds.count(kind) for kind in ("finished", "failed", "stopped")}
 
-    # Leases, as heartbeats tell them
-
-    def states(self, agent: str) -> dict[str, bool]:
-        """What a heartbeat of ``agent`` says: True for its trials that live, False for those that ended since."""
-        with self.lock:
-            known = dict.fromkeys(self._alive, True) | self._untold
-            return {run_id: lives for run_id, lives in known.items() if self._agents.get(run_id) == agent}
-
-    def told(self, agent: str, states: Mapping[str, bool]) -> None:
-        """The backend has heard that."""
-        with self.lock:
-            for run_id, lives in states.items():
-                if not lives and self._agents.get(run_id) == agent:
-                    self._untold.pop(run_id, None)
-
-    def agents_with_news(self) -> list[str]:
-        with self.lock:
-            return sorted({self._agents[run_id] for run_id in self._untold})
-
-    def has_leases(self, agent: str) -> bool:
-        return True in self.states(agent).values()
-
     # The end, and the backend
 
     def close(self) -> None:
@@ -357,12 +328,12 @@ def keep_leases(crew: Crew, api: WandbApi) -> None:
     for ticket in list(crew.tickets):
         if ticket.agent is None:
             continue
-        states = crew.states(ticket.agent)
+        states = crew.leases.states(ticket.agent)
         try:
             commands = api.heartbeat(ticket.agent, states or {ticket.run_id: True})
         except SweepkitError:
             continue  # the workers tell people about a backend that is away
-        crew.told(ticket.agent, states)
+        crew.leases.told(ticket.agent, states)
         stopped = any(each.get("type") == "stop" and each.get("run_id") == ticket.run_id for each in commands)
         if stopped and ticket in crew.tickets:  # else a slot has taken it up meanwhile, and hears it too
             crew.drop(ticket, "stopped")
@@ -370,6 +341,6 @@ def keep_leases(crew: Crew, api: WandbApi) -> None:
 
 def release(crew: Crew, api: WandbApi) -> None:
     """At the end: say of all trials that nobody has spoken for yet that they ended, so that nobody waits for them."""
-    for agent in crew.agents_with_news():
+    for agent in crew.leases.agents_with_news():
         with suppress(SweepkitError):
-            api.heartbeat(agent, {**crew.states(agent), LEAVING: True})
+            api.heartbeat(agent, {**crew.leases.states(agent), LEAVING: True})

@@ -18,9 +18,10 @@ from typing import Any
 
 from ...errors import SweepkitError, Unreachable
 from ..wandb_api import NotFound, Run, WandbApi
-from .crew import LEAVING, Crew, Ended, Ticket
+from .crew import Crew, Ended, Ticket
 from .devices import Slot, alive
 from .launching import FRESH, Launcher
+from .leases import LEAVING
 from .outcomes import FINISHED, NEVER_INIT, Ending, count_oom_kills, failure, openings
 from .trial import Trial, start
 
@@ -97,12 +98,12 @@ class Worker(threading.Thread):
     def _heartbeat(self) -> list[dict[str, Any]]:
         """W&B's commands, or none when the backend is away. Raises Unreachable when an idle slot has waited enough."""
         try:
-            if self.trial is None and self._agent and self.crew.has_leases(self._agent):
+            if self.trial is None and self._agent and self.crew.leases.has(self._agent):
                 self._agent = None  # it speaks for a trial that another slot runs, and so is given no other
             self._agent = self._agent or self._register()
-            states = self.crew.states(self._agent)
+            states = self.crew.leases.states(self._agent)
             commands = self._api.heartbeat(self._agent, states)
-            self.crew.told(self._agent, states)
+            self.crew.leases.told(self._agent, states)
         except NotFound:
             self._over = True
             self.crew.view.say("the sweep was deleted; running trials finish, and no more are started")
@@ -121,10 +122,10 @@ class Worker(threading.Thread):
 
     def _leave(self) -> None:
         """Say that the last trial ended, so that nobody waits for it. Who says that something runs gets no new one."""
-        if self._agent and (states := self.crew.states(self._agent)):
+        if self._agent and (states := self.crew.leases.states(self._agent)):
             with suppress(SweepkitError):
                 self._api.heartbeat(self._agent, {**states, LEAVING: True})
-                self.crew.told(self._agent, states)
+                self.crew.leases.told(self._agent, states)
 
     def _obey(self, command: Mapping[str, Any]) -> None:
         kind = command.get("type")
