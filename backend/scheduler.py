@@ -48,8 +48,11 @@ class Scheduler:
         self._database = database
         self._studies = studies
 
-    def heartbeat(self, agent_id: int, alive: Collection[str], ended: Collection[str] = ()) -> list[Command]:
-        """Commands for an agent whose runs ``alive`` are alive, and which saw the runs ``ended`` end. Raises Gone."""
+    def heartbeat(self, agent_id: int, alive: Collection[str], ended: Collection[str] | None = ()) -> list[Command]:
+        """Commands for an agent whose runs ``alive`` are alive, and which saw the runs ``ended`` end. Raises Gone.
+
+        ``ended`` is None for an agent that never says so: W&B's.
+        """
         noted = self._database.write(lambda conn: _note(conn, agent_id, alive, ended))
         try:
             study = self._studies.of(noted.sweep, self._database)
@@ -144,7 +147,7 @@ def of(database: Database) -> Scheduler:
         return Scheduler(database, _STUDIES.setdefault(database, Studies()))
 
 
-def _note(conn: sqlite3.Connection, agent_id: int, alive: Collection[str], ended: Collection[str]) -> _Noted:
+def _note(conn: sqlite3.Connection, agent_id: int, alive: Collection[str], ended: Collection[str] | None) -> _Noted:
     """Write down that the agent lives and what it works on."""
     agent = agents.by_id(conn, agent_id)
     sweep = sweeps.by_id(conn, agent["sweep_id"]) if agent else None
@@ -172,22 +175,23 @@ def _note_alive(conn: sqlite3.Connection, sweep: sqlite3.Row, agent_id: int, ali
 
 
 def _note_gone(
-    conn: sqlite3.Connection, agent_id: int, alive: Collection[str], ended: Collection[str]
+    conn: sqlite3.Connection, agent_id: int, alive: Collection[str], ended: Collection[str] | None
 ) -> sqlite3.Row | None:
     """Release what the agent held and no longer has; returns what it was given a moment ago and never got.
 
     A trial that has not begun, of which the agent does not say that it ended, is most likely one that the agent was
-    never told of: this process, or the network, failed after it was handed out. It waits for an agent again. (W&B's
-    agent says nothing of trials that ended. One that ends before wandb.init is so tried again.)
+    never told of: this process, or the network, failed after it was handed out. It waits for an agent again. W&B's
+    agent says nothing of trials that ended; of one that has not begun here, it has most likely run the program, which
+    failed before wandb.init or logs offline.
     """
     again = None
     for trial in trials.held(conn, agent_id):
         if trial["name"] in alive:
             continue
-        unheard_of = trial["state"] == "pending" and trial["name"] not in ended
+        unheard_of = trial["state"] == "pending" and trial["name"] not in (ended or ())
         if unheard_of and trial["handed_at"] > clock.ago(_REDELIVERY):
             again = runs.by_id(conn, trial["run_id"])
-        elif unheard_of and trial["attempts"] < sweeps.ATTEMPTS:
+        elif unheard_of and ended is not None and trial["attempts"] < sweeps.ATTEMPTS:
             trials.put_back(conn, trial)
         else:
             trials.release(conn, trial)

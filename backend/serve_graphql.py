@@ -41,9 +41,11 @@ async def post(request: Request) -> Response:
     base_url = f"{request.url.scheme}://{request.headers['host']}"
     shared = shared_stream.is_shared(request)
     lease = fencing.lease_of(request)
+    tells_ends = request.headers.get("user-agent", "").startswith("sweepkit/")
     context = Context(
-        state.database, state.blobs, request.state.user, base_url, state.signer, shared=shared, lease=lease
-    )
+        state.database, state.blobs, request.state.user, base_url, state.signer,
+        shared=shared, lease=lease, tells_ends=tells_ends,
+    )  # fmt: skip
     return await run_in_threadpool(answer, query, variables, operation, context)
 
 

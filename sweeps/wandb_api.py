@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
+from .. import __version__
 from ..errors import SweepkitError, Unreachable, UsageError
 from . import wandb_queries as queries
 from .backends import Backend
@@ -314,6 +315,7 @@ class WandbApi:
 
         session = requests.Session()
         session.auth = ("api", self.backend.key)
+        session.headers["User-Agent"] = f"sweepkit/{__version__}"  # the embedded backend knows its own agents by it
         session.trust_env = self.backend.kind != "embedded"  # no proxy between a machine and itself
         return session
 

@@ -89,7 +89,8 @@ def resolve_create(obj: Any, info: GraphQLResolveInfo, input: dict[str, Any]) ->
 def resolve_heartbeat(obj: Any, info: GraphQLResolveInfo, input: dict[str, Any]) -> dict[str, Any]:  # noqa: A002
     pk = decode(input["id"], "Agent")
     states = _states(input.get("runState"))
-    alive, ended = (frozenset(name for name, lives in states.items() if lives is given) for given in (True, False))
+    alive = frozenset(name for name, lives in states.items() if lives)
+    ended = states.keys() - alive if info.context.tells_ends else None
     try:
         commands = scheduler.of(info.context.database).heartbeat(pk, alive, ended)
     except scheduler.Gone as error:

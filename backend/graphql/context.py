@@ -20,6 +20,7 @@ class Context:
 
     ``base_url`` is the address that the client used, for the URLs that it is given. ``shared`` is whether the client
     is one of several that write to its run at once; ``lease`` is the lease of a trial that it says it works under.
+    ``tells_ends`` is whether the asker, if an agent, says which of its trials ended, as sweepkit's do.
     """
 
     database: Database
@@ -30,6 +31,7 @@ class Context:
     memo: dict[Hashable, Any] = field(default_factory=dict)  # what several resolvers of this request need
     shared: bool = False
     lease: int | None = None
+    tells_ends: bool = False
 
     @property
     def rows(self) -> sqlite3.Connection:

@@ -1,7 +1,8 @@
 """History that a client sends again from its beginning, under further line numbers.
 
 A sync that was cut off begins anew, and its client numbers the lines after those that had arrived. A line that says of
-a step what is known of it is dropped; its number stays empty.
+a step what is known of it is dropped; its number stays empty. So it is too where the number was taken meanwhile: the
+last request of a client that was killed may arrive after the next one was told how many lines there are.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from . import history
 
 def add_history(conn: sqlite3.Connection, run: sqlite3.Row, lines: history.Lines) -> dict[str, Any]:
     """Keep what is new of a chunk; answers the run's columns that change with it."""
-    goes_back = min(lines.steps) <= run["last_step"] and lines.offset + len(lines) > run["history_lines"]
+    goes_back = min(lines.steps) <= run["last_step"]
+    if run["began_anew"]:  # then lines under old numbers are the new life's
+        goes_back &= lines.offset + len(lines) > run["history_lines"]
     return _add_new(conn, run, lines) if goes_back else history.add_history(conn, run, lines)
 
 
 def _add_new(conn: sqlite3.Connection, run: sqlite3.Row, lines: history.Lines) -> dict[str, Any]:
     have = run["history_lines"]
     numbered = enumerate(zip(lines.steps, lines.texts, strict=True), lines.offset)
-    kept = [(n, text) for n, (step, text) in numbered if n < have or not _is_known(conn, run["id"], step, text)]
+    may_be_old = -1 if not run["began_anew"] else have  # lines under these numbers are kept as they are
+    kept = [(n, text) for n, (step, text) in numbered if n < may_be_old or not _is_known(conn, run["id"], step, text)]
     state = dict(run)
     for first, texts in _unbroken(kept):
         before = cast(sqlite3.Row, {**state, "history_lines": have})

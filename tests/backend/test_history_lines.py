@@ -132,3 +132,20 @@ def test_what_a_line_that_is_sent_again_costs_does_not_grow_with_the_run(store: 
     store.write(again)
     assert sum(1 for _ in history.texts(store.read(), 1)) == 8_000
     assert max(spent.values()) < 500, f"more than a hundred of SQLite's steps a line: {spent}"
+
+
+def test_the_last_words_of_a_killed_client_come_after_the_next_one_began(store: Database) -> None:
+    """The next client numbers its lines from 8 on; under these numbers lie the killed one's when they arrive."""
+    texts = [json.dumps({"_step": n, "x": n}) for n in range(300)]
+
+    def change(conn: sqlite3.Connection) -> None:
+        _streamed(conn, texts[:8])
+        for offset, begin, end in ((8, 8, 290), (8, 0, 100), (108, 100, 300)):
+            run = runs.find(conn, 1, "r")
+            assert run is not None
+            runs.update(conn, run["id"], **repeats.add_history(conn, run, history.parse(texts[begin:end], offset)))
+
+    store.write(change)
+    assert [json.loads(text)["x"] for text in history.texts(store.read(), 1)] == list(range(300))
+    run = runs.find(store.read(), 1, "r")
+    assert run is not None and json.loads(run["history_keys"])["x"] == {"number": 300}
