@@ -172,7 +172,8 @@ def own_backend(home: Path, port: str = "0") -> subprocess.Popen[bytes]:
 
 def test_a_terminal_shows_a_live_table_that_leaves_nothing_behind(desk: Desk) -> None:
     terminal, inside = pty.openpty()
-    process = desk.agents(desk.sweep(GOOD), "--cpu-slots", "1", "--count", "2", stderr=inside)
+    unhurried = GOOD + "    import time; time.sleep(3)\n"  # the view looks at the runs every two seconds
+    process = desk.agents(desk.sweep(unhurried), "--cpu-slots", "1", "--count", "2", stderr=inside)
     os.close(inside)
     seen = b""
     while process.poll() is None or select.select([terminal], [], [], 0)[0]:
