@@ -96,7 +96,8 @@ class Faults:
                 return []
             guards = [parent for _, process in running if process.pid in inside for parent in _parents(process)]
             return {"host": everybody, "agent": [chosen], "agent+guard": [chosen, *guards]}[noun]
-        alive = [(name, process) for name, process in sorted(trials(self.scene)) if self._hits[name] < _HITS]
+        running = sorted(trials(self.scene), key=_order)
+        alive = [(name, process) for name, process in running if self._hits[name] < _HITS]
         if not alive:
             return []
         name, process = self._source.choice(alive)
@@ -124,3 +125,8 @@ def send(processes: Sequence[psutil.Process], signum: int) -> None:
     for process in processes:
         with suppress(psutil.Error):
             process.send_signal(signum)
+
+
+def _order(found: tuple[str, psutil.Process]) -> tuple[str, int]:
+    """Of one trial there may be two processes for a moment: a fork of the warm server, and what becomes of it."""
+    return found[0], found[1].pid
