@@ -21,10 +21,12 @@ from typing import Any
 
 from starlette.requests import Request
 
-from .storage import history
+from .storage import history, trials
 
 HEADER = "x-sweepkit-lease"
-_LINES = 2**24  # of one lease's history; W&B's schema has 32 bits for a count of lines, so 127 leases fit
+# What lies between the first lines of two leases. W&B's schema has 32 bits for a count of lines, so 127 leases fit; a
+# trial is handed out 20 times at most (``sweeps.PREEMPTIONS``).
+_LINES = 2**24
 
 
 class Fenced(Exception):
@@ -48,26 +50,24 @@ def check(conn: sqlite3.Connection, run: sqlite3.Row, lease: int | None) -> None
 
 def received(conn: sqlite3.Connection, run: sqlite3.Row, lines: history.Lines, lease: int | None) -> history.Lines:
     """Lines of history under their plain numbers. Raises Fenced where their numbers are those of an old lease."""
-    newest = _newest(conn, run)
-    if newest <= 1:
-        return lines
-    told, plain = divmod(lines.offset, _LINES)
-    if lease is None and told < newest - 1:
+    first = _first_line(conn, run)
+    if lines.offset >= first:
+        return replace(lines, offset=lines.offset - first)
+    if lease is None:
         raise Fenced
-    return replace(lines, offset=plain)
+    return lines  # the header has told that it is the newest one
 
 
 def told(conn: sqlite3.Connection, run: sqlite3.Row) -> dict[str, Any]:
     """The run as a client that begins is told it: with the number of its first line of history under this lease."""
-    newest = min(_newest(conn, run), 127)
-    if newest <= 1 or run["history_lines"] >= _LINES:
-        return dict(run)
-    return {**dict(run), "history_lines": run["history_lines"] + _LINES * (newest - 1)}
+    return {**dict(run), "history_lines": run["history_lines"] + _first_line(conn, run)}
+
+
+def _first_line(conn: sqlite3.Connection, run: sqlite3.Row) -> int:
+    """What the newest lease adds to the plain numbers of lines."""
+    return _LINES * max(0, _newest(conn, run) - 1)
 
 
 def _newest(conn: sqlite3.Connection, run: sqlite3.Row) -> int:
-    """How often the run's trial was handed out; 0 for a run that is no trial."""
-    if run["sweep_id"] is None:
-        return 0
-    row = conn.execute("SELECT attempts FROM trials WHERE run_id = ?", (run["id"],)).fetchone()
-    return int(row["attempts"]) if row else 0
+    """The newest lease of the run's trial; 0 for a run that is no trial."""
+    return 0 if run["sweep_id"] is None else trials.lease(conn, run["id"])

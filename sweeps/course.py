@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..moments import moment
 from .time_left import Running
-from .wandb_records import moment
 
 if TYPE_CHECKING:
     from datetime import datetime

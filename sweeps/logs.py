@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from ..home import home
+from ..moments import moment
 from ..output import printable
 from .agents.bounded_log import left_out, moved
-from .wandb_records import moment
 
 if TYPE_CHECKING:
     from .wandb_api import Run, WandbApi

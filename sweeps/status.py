@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Unreachable
+from ..moments import moment
 from ..output import aligned
 from .best import counts, winner
 from .course import Course, age, parameters
 from .metric import metric_in
 from .scores import Scores
 from .time_left import Left, time_left, told
-from .wandb_records import moment
 
 if TYPE_CHECKING:
     from .board import Board, Row
@@ -156,9 +156,7 @@ def status(api: WandbApi, ref: SweepRef) -> dict[str, Any]:
     return Standing(api, ref).look()
 
 
-def watch(
-    standing: Standing, say: Callable[[str], None], seconds: float = POLL
-) -> Iterator[dict[str, Any]]:  # fmt: skip
+def watch(standing: Standing, say: Callable[[str], None], seconds: float = POLL) -> Iterator[dict[str, Any]]:
     """The status again and again, until the sweep is over and nothing runs any more.
 
     A backend that goes away is told by ``say`` and asked again. Raises Unreachable when it stays away.

@@ -7,9 +7,9 @@ import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
+from ...moments import moment
 from ..search.metric import Metric
 from ..storage import history as stored_history
 from ..storage import sampling
@@ -67,15 +67,6 @@ def loads(text: str | None) -> Any:
 def mapping(text: str | None) -> dict[str, Any]:
     value = loads(text)
     return value if isinstance(value, dict) else {}
-
-
-def moment(text: str | None) -> datetime | None:
-    """A time of the store (ISO 8601, UTC)."""
-    try:
-        found = datetime.fromisoformat((text or "").replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

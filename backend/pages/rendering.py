@@ -12,7 +12,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from ... import figures, output
-from .data import moment
+from ...moments import moment
 from .links import link, nested_link
 from .media import Picture
 

@@ -27,8 +27,8 @@ def add_history(conn: sqlite3.Connection, run: sqlite3.Row, lines: history.Lines
 def _add_new(conn: sqlite3.Connection, run: sqlite3.Row, lines: history.Lines) -> dict[str, Any]:
     have = run["history_lines"]
     numbered = enumerate(zip(lines.steps, lines.texts, strict=True), lines.offset)
-    may_be_old = -1 if not run["began_anew"] else have  # lines under these numbers are kept as they are
-    kept = [(n, text) for n, (step, text) in numbered if n < may_be_old or not _is_known(conn, run["id"], step, text)]
+    new_life = have if run["began_anew"] else 0  # what has a number before it takes the old line's place
+    kept = [(n, text) for n, (step, text) in numbered if n < new_life or not _is_known(conn, run["id"], step, text)]
     state = dict(run)
     for first, texts in _unbroken(kept):
         before = cast(sqlite3.Row, {**state, "history_lines": have})

@@ -96,8 +96,9 @@ def configuration(conn: sqlite3.Connection, run_id: int) -> dict[str, Any]:
 
 
 def lease(conn: sqlite3.Connection, run_id: int) -> int:
-    """The number of the trial's newest lease: how often it was handed out."""
-    return int(conn.execute("SELECT attempts FROM trials WHERE run_id = ?", (run_id,)).fetchone()[0])
+    """The number of the newest lease of a run's trial: how often it was handed out; 0 where the run is none."""
+    row = conn.execute("SELECT attempts FROM trials WHERE run_id = ?", (run_id,)).fetchone()
+    return int(row["attempts"]) if row else 0
 
 
 def held(conn: sqlite3.Connection, agent_id: int) -> list[sqlite3.Row]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...errors import UsageError
 from ...home import make_home
 from ..backends import Backend
 from ..wandb_api import SweepRef
@@ -138,7 +139,12 @@ def _lease(command: Mapping[str, Any], environment: Mapping[str, str]) -> dict[s
     """
     if "lease" not in command:
         return {}
-    given = json.loads(environment.get(_HEADERS) or "{}")
+    try:
+        given = {**json.loads(environment.get(_HEADERS) or "{}")}
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"{_HEADERS} in the environment is no JSON object", 'write it as {"NAME": "VALUE"}, or unset it'
+        ) from error
     return {_HEADERS: json.dumps({**given, "X-Sweepkit-Lease": str(command["lease"])})}
 
 

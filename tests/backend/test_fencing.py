@@ -177,4 +177,14 @@ def test_a_lease_is_known_by_its_header_or_by_the_numbers_of_its_lines(leased: A
     assert leased(files=lines(told, 2))["history_lines"] == 3
     assert leased(lease=2, files=lines(told + 1, 3))["history_lines"] == 4
     assert leased(lease=2, files=lines(4, 4))["history_lines"] == 5  # the header alone tells it too
+    far = 2**24 + 5  # lines: more than lie between two leases
+    assert leased(files=lines(told - 2 + far, far))["history_lines"] == far + 1
+    assert [row["line"] for row in store.read().execute("SELECT line FROM history ORDER BY line")] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        far,
+    ]
     assert leased(lease=2, complete=True, exitcode=0)["state"] == "finished"

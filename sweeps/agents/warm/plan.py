@@ -50,7 +50,8 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Plan, list[s
             flags.append(rest.pop(0))
         elif not (flag[:2] in _VALUED or set(flag[1:]) <= _PLAIN):
             return f"the command runs Python with {flag}"
-    is_module = bool(rest) and rest.pop(0) == "-m" if rest[:1] == ["-m"] else False
+    is_module = rest[:1] == ["-m"]
+    rest = rest[is_module:]
     if not rest or rest[0].startswith("-"):
         return "the command runs no Python program"
     return Plan(python, tuple(flags), rest[0], is_module), rest[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from sweepkit.errors import UsageError
 from sweepkit.sweeps.agents import leftovers
 from sweepkit.sweeps.agents import trial as trials
 from sweepkit.sweeps.agents.devices import Slot
@@ -205,3 +207,23 @@ def test_where_memory_runs_out_a_trial_goes_before_its_agent(start: Start) -> No
     trial = start("print(open('/proc/self/oom_score_adj').read())")
     assert trial.wait(10)
     assert int(trial.tail()[-1]) == min(1000, int(Path("/proc/self/oom_score_adj").read_text()) + 100)
+
+
+def test_a_lease_is_said_beside_the_users_own_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWEEPKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    name = "WANDB__EXTRA_HTTP_HEADERS"
+    (tmp_path / "program.py").write_text(f"import os; print(os.environ[{name!r}])")
+    command = {"type": "run", "run_id": "run1", "args": {}, "lease": 2}
+
+    def begin() -> trials.Trial:
+        return trials.start({"program": "program.py"}, command, REF, Slot("cpu:0", {}), BACKEND)
+
+    monkeypatch.setenv(name, '{"Team": "a"}')
+    trial = begin()
+    assert trial.wait(20)
+    assert json.loads(trial.tail()[-1]) == {"Team": "a", "X-Sweepkit-Lease": "2"}
+    for wrong in ("Team: a", '["Team"]'):
+        monkeypatch.setenv(name, wrong)
+        with pytest.raises(UsageError, match=f"{name} .* no JSON object"):
+            begin()
