@@ -28,12 +28,12 @@ def python() -> Path:
     """The interpreter of an environment with PACKAGES. Without the internet they are skipped, but never in CI."""
     release = f"{sys.version_info.major}.{sys.version_info.minor}"
     folder = platformdirs.user_cache_path("sweepkit-tests") / f"programs-{release}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted = json.dumps([PACKAGES, sys.prefix])
+        wanted = json.dumps([PACKAGES, sys.prefix, sys.version])
         if not (folder / "done").exists() or (folder / "done").read_text() != wanted:
-            venv.create(folder, with_pip=True, clear=False)
+            venv.create(folder, with_pip=True, clear=True)  # what another Python of this release left does not fit
             seen = next(path for path in map(Path, sys.path) if path.name == "site-packages")
             (folder / "lib" / f"python{release}" / "site-packages" / "outer.pth").write_text(f"{seen}\n")
             command = [folder / "bin" / "python", "-m", "pip", "install", "-q", *PACKAGES]
