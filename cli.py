@@ -350,15 +350,17 @@ def doctor(backend: str, format: str) -> int:
 
 
 def _changes(
-    trials: int | None, epochs: int | None, settings: tuple[str, ...], data_root: str | None
-) -> tuple[dict[str, Any], int | None]:
-    """The parameters that options hold fast, and the number of trials."""
+    trials: int | None, epochs: int | None, settings: tuple[str, ...], data_root: str | None,
+    seed: int | None, shuffle: bool, repeats: int | None,
+) -> tuple[dict[str, Any], int | None, dict[str, Any]]:  # fmt: skip
+    """The parameters that options hold fast, the number of trials, and what gives their order."""
     constants = dict(_setting(text) for text in settings)
     if epochs is not None:
         constants["epochs"] = epochs
     if data_root is not None:
         constants["data_root"] = str(Path(data_root).expanduser().absolute())
-    return constants, trials
+    order = {"seed": seed, "shuffle": shuffle or None, "repeats": repeats}
+    return constants, trials, {key: value for key, value in order.items() if value is not None}
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -112,8 +112,11 @@ def spec_options(function: Function) -> Function:
         "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Hold a parameter fast; may be repeated."
     )
     data_root = click.option("--data-root", metavar="DIR", help="The folder of the datasets.")
+    seed = click.option("--seed", type=click.IntRange(min=0), help="Makes the search repeat; else the sweep's id does.")
+    shuffle = click.option("--shuffle", is_flag=True, help="Walk a grid in an order that the seed gives.")
+    repeats = click.option("--repeats", type=click.IntRange(min=1), help="Try each configuration so often.")
     project = click.option("--project", help="The project; else the YAML's, WANDB_PROJECT, or wandb_demo.")
-    return trials(epochs(held(data_root(project(function)))))
+    return trials(epochs(held(data_root(seed(shuffle(repeats(project(function))))))))
 
 
 def guarded(cli: click.Group, arguments: list[str]) -> int:

@@ -133,6 +133,22 @@ class Parameter:
             return last - first + 1
         return None
 
+    def holds(self, value: Any) -> bool:
+        """Whether ``value`` is one that can be drawn; a quantized one need not be a multiple."""
+        if self.distribution == "constant":
+            return canonical(value) == canonical(self.value)
+        if self.values:
+            return canonical(value) in self._drawn
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False
+        low, high = self.bounds
+        return low <= value <= high and (self.distribution != "int_uniform" or value == int(value))
+
+    @cached_property
+    def _drawn(self) -> frozenset[str]:
+        weights = self.probabilities or (1.0,) * len(self.values)
+        return frozenset(canonical(value) for value, weight in zip(self.values, weights, strict=True) if weight > 0)
+
     @cached_property
     def bounds(self) -> tuple[float, float]:
         """The least and the greatest number that can be drawn; infinite for the normal ones."""

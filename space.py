@@ -68,6 +68,10 @@ class Space:
         sizes = [parameter.size() for parameter in self.parameters]
         return None if None in sizes else math.prod(size for size in sizes if size is not None)
 
+    def holds(self, flat: Mapping[str, Any]) -> bool:
+        """Whether a flat configuration is one of this space."""
+        return all(parameter.name in flat and parameter.holds(flat[parameter.name]) for parameter in self.parameters)
+
     def configuration(self, flat: Mapping[str, Any]) -> dict[str, Any]:
         """The configuration as a run gets it: ``{"optimizer.lr": 0.1}`` becomes ``{"optimizer": {"lr": 0.1}}``."""
         nested: dict[str, Any] = {}

@@ -120,7 +120,8 @@ class Scheduler:
     def _claim(self, study: Study, agent_id: int, sweep_id: int, asked: RunSuggestion) -> sqlite3.Row | None:
         run = None
         try:
-            run = self._database.write(lambda conn: trials.claim(conn, sweep_id, agent_id, asked.config))
+            repeats = study.settings.repeats
+            run = self._database.write(lambda conn: trials.claim(conn, sweep_id, agent_id, asked.config, repeats))
         finally:
             if run is None:
                 study.engine.forget_run(asked.run_id)

@@ -58,7 +58,7 @@ class Study:
         self.settings = sweep_settings.read(loaded)
         self._sweep_id = int(sweep["id"])
         self._ledger = StoreLedger(database, self._sweep_id, self.settings, loaded)
-        self.engine = search.make(self.settings, sweep["name"], self._ledger)
+        self.engine = search.make(self.settings, self.settings.seed or sweep["name"], self._ledger)
         self._alive: dict[int, _Alive] = {}  # by the runs' rows
         self._primed = False
 

@@ -89,8 +89,12 @@ class StoreLedger:
         if row is not None:
             self._news.pop(row["id"], None)
 
-    def is_taken(self, configuration: str) -> bool:
-        return outcomes.is_tried(self._read, self._sweep_id, configuration)
+    def tries(self, configuration: str) -> int:
+        return outcomes.tries(self._read, self._sweep_id, configuration)
+
+    def newest(self) -> Mapping[str, Any] | None:
+        last = outcomes.latest(self._read, self._sweep_id, 1, unknown=True)
+        return next(iter(outcomes.configurations(self._read, [key for key, _ in last]).values()), None)
 
     def ended(self) -> int:
         return outcomes.settled(self._read, self._sweep_id)

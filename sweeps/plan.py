@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import random
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..home import Server, home
+from ..permutation import Permutation
 from .backends import choose
 
 if TYPE_CHECKING:
@@ -75,9 +76,10 @@ def plan(spec: Spec, backend: str, project: str, slots: list[Slot], find: Callab
     Raises UsageError for what ``run`` would refuse: a macro that does not exist, W&B without a key.
     """
     commands = _commands(spec, {**os.environ, **slots[0].environment})
+    exact = spec.method == "grid" and ("seed" in spec.order or not spec.order.get("shuffle"))
     return Plan(
         _backend(backend, find), project, tuple(slots), spec.method, spec.count(), spec.space.size(), commands,
-        exact=spec.method == "grid", growing=any(slot.place and slot.place.growing for slot in slots),
+        exact=exact, growing=any(slot.place and slot.place.growing for slot in slots),
     )  # fmt: skip
 
 
@@ -104,7 +106,11 @@ def _commands(spec: Spec, surroundings: Mapping[str, str]) -> tuple[tuple[str, .
 def _configurations(spec: Spec) -> list[dict[str, Any]]:
     """The first configurations of a grid; of any other search some that it may propose."""
     if spec.method == "grid":
-        return [spec.space.configuration(spec.space.grid_at(n)) for n in range(min(SHOWN, spec.count() or 0))]
+        size = spec.space.grid_size()
+        places: Iterable[int] = [n % size for n in range(min(SHOWN, spec.count() or 0))]
+        if spec.order.get("shuffle"):
+            places = map(Permutation(size, str(spec.order.get("seed"))).at, places)
+        return [spec.space.configuration(spec.space.grid_at(n)) for n in places]
     rng = random.Random(0)
     count = SHOWN if spec.run_cap is None else min(SHOWN, spec.run_cap)
     return [spec.space.configuration(spec.space.sample(rng)) for _ in range(count)]

@@ -80,9 +80,13 @@ class Result:
         }
 
 
-def prepare(name_or_path: str, constants: Mapping[str, Any] | None = None, trials: int | None = None) -> Spec:
-    """The sweep of that name or file, with some parameters held fast and another number of trials, and its warnings
-    said.
+def prepare(
+    name_or_path: str,
+    constants: Mapping[str, Any] | None = None,
+    trials: int | None = None,
+    order: Mapping[str, Any] | None = None,
+) -> Spec:
+    """The sweep of that name or file with what of it is to be changed (see ``Spec.changed``), and its warnings said.
 
     Raises UsageError for a file that is not there or no valid sweep.
     """
@@ -91,12 +95,12 @@ def prepare(name_or_path: str, constants: Mapping[str, Any] | None = None, trial
     spec = load(name_or_path)
     for warning in spec.warnings:
         message(f"warning: {spec.path}:{warning.line}:{warning.column}: {warning.message}; {warning.fix}")
-    if not constants and trials is None:
+    if not constants and trials is None and not order:
         return spec
     known = [parameter.name for parameter in spec.space.parameters]
     for name in set(constants or ()) - set(known):
         message(f"note: {spec.path.name} has no parameter {name!r}; it is added")
-    return spec.changed(dict(constants or {}), trials)
+    return spec.changed(dict(constants or {}), trials, order)
 
 
 def project_of(spec: Spec, chosen: str | None) -> str:

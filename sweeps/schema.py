@@ -43,6 +43,8 @@ MACROS = (
     "args_append_hydra",
     "args_override_hydra",
 )
+#: Keys of ``controller`` that are sweepkit's own: W&B's schema allows them there, and its servers pass them over.
+ORDER = ("seed", "shuffle", "repeats")
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 
 
@@ -109,6 +111,8 @@ def mapping(checks: Mapping[str, Check], *required: str) -> Check:
 def unknown_key(path: Place, what: str, allowed: Mapping[str, Check]) -> Problem:
     meant = closest(path[-1], allowed)
     fix = f"did you mean `{meant}`?" if meant else None
+    if len(path) == 1 and path[0] in ORDER:  # W&B's schema allows keys of others in the controller only
+        fix = f"write `controller: {{type: cloud, {path[0]}: ...}}`"
     message = f"unknown key {_brief(path[-1])}; {what} may have {', '.join(allowed)}"
     return Problem(path, message, fix, key=True)
 
@@ -182,7 +186,10 @@ SWEEP = mapping(
         "parameters": anything,
         "early_terminate": HYPERBAND,
         "run_cap": whole_from(1),
-        "controller": mapping({"type": one_of("cloud", "local")}, "type"),
+        "controller": mapping(
+            {"type": one_of("cloud", "local"), "seed": whole_from(0), "shuffle": boolean, "repeats": whole_from(1)},
+            "type",
+        ),
         "scheduler": mapping(
             {"engine": one_of("wandb", "optuna", "ax"), "source": text, "optimizer": text, "search_space": text},
             "engine",
@@ -199,7 +206,7 @@ SWEEP = mapping(
 def check(config: Any) -> None:
     """Check everything but the parameters. Raises Problem for the first fault."""
     SWEEP(config, ())
-    for rule in (_metric_rules, _early_terminate_rules, _scheduler_rules):
+    for rule in (_metric_rules, _early_terminate_rules, _scheduler_rules, _order_rules):
         rule(config)
     if "parameters" not in config and "scheduler" not in config:
         raise Problem((), "a sweep needs the key `parameters`", "add `parameters:` with what to search", key=True)
@@ -250,6 +257,16 @@ def _scheduler_rules(config: Mapping[str, Any]) -> None:
     for key in ("optimizer", "search_space"):
         if key in scheduler and "source" not in scheduler:
             raise Problem(("scheduler", key), f"`{key}` names a function of `source`, which is missing", key=True)
+
+
+def _order_rules(config: Mapping[str, Any]) -> None:
+    given = [key for key in ORDER if key in config.get("controller", {})]
+    if given and (config["controller"]["type"] == "local" or "scheduler" in config):
+        message = f"`{given[0]}` is for a search of the server, and this sweep's is elsewhere"
+        raise Problem(("controller", given[0]), message, "remove it", key=True)
+    if "shuffle" in given and config["method"] != "grid":
+        message = f"`shuffle` is for the order of a grid; {config['method']} has none"
+        raise Problem(("controller", "shuffle"), message, "remove it", key=True)
 
 
 def program_file(config: Mapping[str, Any]) -> str | None:

@@ -74,16 +74,31 @@ class Spec:
         """How many runs the sweep will have at most, or None where it goes on until it is stopped."""
         if self.method != "grid":
             return self.run_cap
-        return min(self.space.grid_size(), self.run_cap or self.space.grid_size())
+        runs = self.space.grid_size() * self.order.get("repeats", 1)
+        return min(runs, self.run_cap or runs)
 
-    def changed(self, constants: Mapping[str, Any] | None = None, run_cap: int | None = None) -> Spec:
-        """This sweep with some parameters held fast (by dotted name) and another number of runs at most.
+    @property
+    def order(self) -> dict[str, Any]:
+        """Seed, shuffle and repeats, those that were given."""
+        controller = self.config.get("controller", {})
+        return {key: controller[key] for key in schema.ORDER if key in controller}
+
+    def changed(
+        self,
+        constants: Mapping[str, Any] | None = None,
+        run_cap: int | None = None,
+        order: Mapping[str, Any] | None = None,
+    ) -> Spec:
+        """This sweep with some parameters held fast (by dotted name), another number of runs at most, and another
+        seed, shuffle or repeats.
 
         Raises UsageError when what comes out is no valid sweep, such as an unknown parent in a dotted name.
         """
         config = dict(self.config)
         if run_cap is not None:
             config["run_cap"] = run_cap
+        if order:
+            config["controller"] = {"type": "cloud", **config.get("controller", {}), **order}
         if constants:
             config["parameters"] = dict(config.get("parameters", {}))
             for name, value in constants.items():

@@ -89,10 +89,14 @@ class Engine(ABC):
     def _propose(self) -> dict[str, Any] | None:
         """A flat configuration that is not taken, or None when there is none left."""
 
+    def _next(self) -> dict[str, Any] | None:
+        """What is asked for next: what is proposed, unless the engine repeats something first."""
+        return self._propose()
+
     def ask_n_runs(self, n: int) -> Sequence[RunSuggestion] | None:
         """Up to ``n`` configurations to try next. Empty: the space is exhausted. None: nothing now, ask later."""
         found: list[RunSuggestion] = []
-        while len(found) < n and (flat := self._propose()) is not None:
+        while len(found) < n and (flat := self._next()) is not None:
             config = self.space.configuration(flat)
             run_id = self._add(RunWithMetrics(config, "pending", ""))
             self._reached[run_id] = {}  # that of an adopted run may differ from what the ledger was told before
@@ -165,8 +169,13 @@ class Engine(ABC):
         """A run is no more."""
 
     def _is_taken(self, flat: Mapping[str, Any]) -> bool:
-        key = canonical(self.space.configuration(flat))
-        return self._taken[key] > 0 or self.ledger.is_taken(key)
+        """Whether a configuration has been tried as often as each is to be."""
+        return self._tries(flat) >= self.settings.repeats
+
+    def _tries(self, flat: Mapping[str, Any]) -> int:
+        """How many runs have tried a configuration or do so now, those that were asked for counted in."""
+        text = canonical(self.space.configuration(flat))
+        return self._taken[text] + self.ledger.tries(text)
 
     def _known_runs(self) -> int:
         """How many runs the sweep has, those that were asked for counted in: what the next one is drawn by."""

@@ -45,8 +45,11 @@ class Ledger(Protocol):
     def forget(self, run_id: str) -> None:
         """A run that is not over is no more."""
 
-    def is_taken(self, configuration: str) -> bool:
-        """Whether a run that is over has tried this configuration. It may say so of a run that is alive."""
+    def tries(self, configuration: str) -> int:
+        """How many runs that are over have tried this configuration."""
+
+    def newest(self) -> Mapping[str, Any] | None:
+        """What the newest run that is over has tried; None where there is none."""
 
     def ended(self) -> int:
         """How many runs are over."""
@@ -109,8 +112,11 @@ class MemoryLedger:
         self._released[key] = outcome.config
         self.reach(run_id, {})
 
-    def is_taken(self, configuration: str) -> bool:
-        return self._taken[configuration] > 0
+    def tries(self, configuration: str) -> int:
+        return self._taken[configuration]
+
+    def newest(self) -> Mapping[str, Any] | None:
+        return self._outcomes[max(self._outcomes)].config if self._outcomes else None
 
     def ended(self) -> int:
         return len(self._outcomes)

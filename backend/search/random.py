@@ -18,8 +18,21 @@ _LISTED = frozenset({"constant", "categorical", "int_uniform"})
 class RandomEngine(Engine):
     """Draws from the space's distributions."""
 
+    def _next(self) -> dict[str, Any] | None:
+        return self._again() or super()._next()
+
     def _propose(self) -> dict[str, Any] | None:
         return self._draw()
+
+    def _again(self) -> dict[str, Any] | None:
+        """The newest configuration of the space that has not been tried as often as was asked for."""
+        if self.settings.repeats == 1:
+            return None
+        for config in (*(run.config for run in reversed(self._runs.values())), self.ledger.newest() or {}):
+            flat = self.space.flat(config)
+            if self.space.holds(flat) and not self._is_taken(flat):
+                return flat
+        return None
 
     def _draw(self) -> dict[str, Any] | None:
         """A random configuration that is not taken, or None when none is left."""
@@ -40,7 +53,7 @@ class RandomEngine(Engine):
     def _is_used_up(self) -> bool:
         """Whether all is taken. Runs from outside the space count too, so what can be listed is looked through."""
         size = self.space.size()
-        if size is None or self._known_runs() < size or not _is_listable(self.space):
+        if size is None or self._known_runs() < size * self.settings.repeats or not _is_listable(self.space):
             return False
         return self._first_free(_listed(self.space)) is None
 

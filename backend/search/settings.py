@@ -37,6 +37,7 @@ KEYS = (
     "early_terminate",
     "parameters",
 )
+CONTROLLER_KEYS = ("type", "seed", "shuffle", "repeats")
 _IMPUTE = ("worst", "best", "latest")
 
 
@@ -55,7 +56,10 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """A checked configuration. ``external``: another process searches, the server only hands out what it enqueues."""
+    """A checked configuration. ``external``: another process searches, the server only hands out what it enqueues.
+
+    ``seed``, ``shuffle`` and ``repeats`` stand under ``controller``, where W&B's schema allows any key.
+    """
 
     method: str
     space: Space
@@ -65,11 +69,14 @@ class Settings:
     program: str | None
     external: bool
     warnings: tuple[str, ...]
+    seed: str | None = None  # None: the sweep's id
+    shuffle: bool = False
+    repeats: int = 1  # how often each configuration is tried
 
     @property
     def expected_runs(self) -> int | None:
         """How many runs W&B expects: the cap or the grid's size, whichever is less; None where there is no end."""
-        grid = self.space.grid_size() if self.method == "grid" and not self.external else None
+        grid = self.space.grid_size() * self.repeats if self.method == "grid" and not self.external else None
         return min((n for n in (self.run_cap, grid) if n is not None), default=None)
 
 
@@ -101,6 +108,7 @@ def read(config: Mapping[str, Any]) -> Settings:
         program=config["program"] if isinstance(config.get("program"), str) else None,
         external=external,
         warnings=tuple(_unknown_keys(config)),
+        **_order(config.get("controller"), external),
     )
 
 
@@ -109,6 +117,24 @@ def _external(config: Mapping[str, Any]) -> bool:
     local = isinstance(controller, Mapping) and controller.get("type") == "local"
     engine = isinstance(scheduler, Mapping) and bool(scheduler.get("engine"))
     return local or engine or config.get("method") == "custom"
+
+
+def _order(controller: Any, external: bool) -> dict[str, Any]:
+    """Seed, shuffle and repeats; a search outside the server has an order of its own."""
+    if not isinstance(controller, Mapping) or external:
+        return {}
+    seed, shuffle = _whole(controller, "seed", 0), controller.get("shuffle", False)
+    if not isinstance(shuffle, bool):
+        raise SettingsError(f"`shuffle` of the controller must be true or false, not {shuffle!r}")
+    repeats = _whole(controller, "repeats", 1)
+    return {"seed": None if seed is None else str(seed), "shuffle": shuffle, "repeats": repeats or 1}
+
+
+def _whole(controller: Mapping[str, Any], key: str, least: int) -> int | None:
+    number = controller.get(key)
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < least):
+        raise SettingsError(f"`{key}` of the controller must be a whole number from {least}, not {number!r}")
+    return number
 
 
 def _method(config: Mapping[str, Any]) -> str:
@@ -201,7 +227,10 @@ def _early(config: Mapping[str, Any], metric: Metric | None) -> Hyperband | None
 
 
 def _unknown_keys(config: Mapping[str, Any]) -> Iterable[str]:
-    for key in config:
-        if key not in KEYS:
-            meant = closest(key, KEYS)
-            yield f"unknown key {key!r} in the sweep configuration" + (f"; did you mean {meant!r}?" if meant else "")
+    controller = config.get("controller")
+    inner = controller if isinstance(controller, Mapping) else {}
+    for given, known, where in ((config, KEYS, "the sweep configuration"), (inner, CONTROLLER_KEYS, "its controller")):
+        for key in given:
+            if key not in known:
+                meant = closest(key, known)
+                yield f"unknown key {key!r} in {where}" + (f"; did you mean {meant!r}?" if meant else "")

@@ -93,11 +93,11 @@ def join(conn: sqlite3.Connection, run_id: int, configuration: str) -> None:
     )
 
 
-def is_tried(conn: sqlite3.Connection, sweep_id: int, configuration: str) -> bool:
-    """Whether a trial or a run that joined the sweep has this configuration."""
-    query = """SELECT EXISTS (SELECT 1 FROM trials WHERE sweep_id = ?1 AND configuration = ?2)
-        OR EXISTS (SELECT 1 FROM joined_runs WHERE sweep_id = ?1 AND configuration = ?2)"""
-    return bool(conn.execute(query, (sweep_id, configuration)).fetchone()[0])
+def tries(conn: sqlite3.Connection, sweep_id: int, configuration: str) -> int:
+    """How many runs with an outcome had this configuration, as trials or when they joined the sweep."""
+    of = "AS tried JOIN outcomes ON outcomes.run_id = tried.run_id WHERE tried.sweep_id = ?1 AND configuration = ?2"
+    query = f"SELECT (SELECT count(*) FROM trials {of}) + (SELECT count(*) FROM joined_runs {of})"
+    return int(conn.execute(query, (sweep_id, configuration)).fetchone()[0])
 
 
 def settled(conn: sqlite3.Connection, sweep_id: int) -> int:

@@ -53,12 +53,17 @@ def wrapped(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: {"value": value} for name, value in config.items()}
 
 
-def claim(conn: sqlite3.Connection, sweep_id: int, agent_id: int, config: Mapping[str, Any]) -> sqlite3.Row | None:
-    """A new run with this configuration, leased to the agent. None when the sweep gives out no more. Raises Taken."""
+def claim(
+    conn: sqlite3.Connection, sweep_id: int, agent_id: int, config: Mapping[str, Any], repeats: int = 1
+) -> sqlite3.Row | None:
+    """A new run with this configuration, leased to the agent. None when the sweep gives out no more.
+
+    Raises Taken where the sweep has ``repeats`` trials of the configuration already.
+    """
     sweep = sweeps.by_id(conn, sweep_id)
     if sweep is None or sweep["state"] not in sweeps.OPEN or sweeps.is_used_up(conn, sweep):
         return None
-    run = _make(conn, sweep, config, copy=0)
+    run = _make(conn, sweep, config, _free_copy(conn, sweep_id, config, repeats))
     return _hand(conn, run["id"], agent_id)
 
 
@@ -200,6 +205,15 @@ def _make(conn: sqlite3.Connection, sweep: sqlite3.Row, config: Mapping[str, Any
     except sqlite3.IntegrityError as error:
         raise Taken(canonical(config)) from error
     return run
+
+
+def _free_copy(conn: sqlite3.Connection, sweep_id: int, config: Mapping[str, Any], repeats: int) -> int:
+    """The first number among the copies of a configuration that no trial has. Raises Taken."""
+    query = "SELECT copy FROM trials WHERE sweep_id = ? AND configuration = ?"
+    used = {row["copy"] for row in conn.execute(query, (sweep_id, canonical(config)))}
+    if len(used) >= repeats:
+        raise Taken(canonical(config))
+    return next(copy for copy in range(repeats) if copy not in used)
 
 
 def _hand(conn: sqlite3.Connection, run_id: int, agent_id: int) -> sqlite3.Row:

@@ -69,7 +69,7 @@ def test_every_key_of_wandbs_schema_is_accepted() -> None:
         method: random
         metric: {name: val_acc, goal: maximize, target: 0.99, impute: best, impute_while_running: latest}
         early_terminate: {type: hyperband, max_iter: 27, s: 2, eta: 3, strict: true}
-        controller: {type: cloud}
+        controller: {type: cloud, seed: 7, repeats: 2}
         run_cap: 5
         parameters: {lr: {values: [1]}}
         """
@@ -87,6 +87,7 @@ def test_every_key_of_wandbs_schema_is_accepted() -> None:
     [
         ("method: grid\nparameters: {a: {values: [1, 2, 2]}, b: {min: 1, max: 4}}", 8),
         ("method: grid\nrun_cap: 3\nparameters: {a: {values: [1, 2, 2]}, b: {min: 1, max: 4}}", 3),
+        ("method: grid\ncontroller: {type: cloud, repeats: 3}\nparameters: {a: {values: [1, 2, 2]}}", 6),
         ("method: random\nparameters: {a: {values: [1, 2]}}", None),
         ("method: random\nrun_cap: 7\nparameters: {a: {values: [1, 2]}}", 7),
     ],
@@ -103,6 +104,12 @@ def broken(old: str, new: str) -> str:
 
 # text -> where, a part of the message, a part of the hint
 SLIPS = {
+    "a seed in the wrong place": ("seed: 7\n" + GOOD, "1:1", "unknown key 'seed'", "`controller: {type: cloud, seed: "),
+    "a seed that is none": ("controller: {type: cloud, seed: -1}\n" + GOOD, "1:33", "whole number from 0", ""),
+    "bayes has no order": (
+        "controller: {type: cloud, shuffle: true}\n" + GOOD, "1:27", "order of a grid; bayes has none", "remove",
+    ),
+    "a seed of another's search": ("controller: {type: local, seed: 1}\n" + GOOD, "1:27", "elsewhere", "remove"),
     "no YAML": (broken("{values: [16, 32]}", "{values: [16, 32}"), "7:26", "no YAML", "brackets"),
     "a tab": (broken("  width:", "\twidth:"), "7:1", "no YAML", "no tabs"),
     "a strange character": (broken("train.py", "tr\x07in.py"), "1:12", "no YAML", ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -86,6 +87,35 @@ class TestContract:
         engine.tell_run(other.run_id, RunWithMetrics({}, "running", "w", (0.95, 0.1)))
         assert engine.should_terminate_sweep()
 
+    def test_the_same_seed_asks_the_same(self, method: str) -> None:
+        space = SPACE if method != "grid" else FINITE
+        one, other = make(method, space, "7"), make(method, space, "7")
+        for n in range(6):
+            (first,), (second,) = ask(one), ask(other)
+            assert first.config == second.config
+            for engine, asked in ((one, first), (other, second)):
+                engine.tell_run(asked.run_id, finished(asked.config, math.sin(n)))
+
+    @pytest.mark.parametrize("at_a_time", [1, 4])
+    def test_each_is_tried_as_often_as_was_asked_for(self, method: str, at_a_time: int) -> None:
+        engine = make(method, controller={"type": "cloud", "repeats": 3})
+        seen: list[str] = []
+        while asked := ask(engine, at_a_time):
+            seen += [canonical(one.config) for one in asked]
+            for one in asked:
+                engine.tell_run(one.run_id, finished(one.config, float(len(seen))))
+        assert sorted(Counter(seen).values()) == [3] * 6
+        if method == "grid":
+            assert seen[:6] == seen[6:12] == seen[12:]
+        else:
+            assert seen[::3] == seen[1::3] == seen[2::3]
+
+    def test_a_repetition_that_was_forgotten_is_made_up_for(self, method: str) -> None:
+        engine = make(method, controller={"type": "cloud", "repeats": 2})
+        asked = ask(engine, 12)
+        engine.forget_run(asked[7].run_id)
+        assert [one.config for one in ask(engine, 3)] == [asked[7].config]
+
     def test_prior_runs_may_be_tried_again(self, method: str) -> None:
         engine = make(method)
         engine.tell_existing_finished_run(finished({"a": 1, "b": "x", "c": 7}, 0.1))
@@ -102,6 +132,30 @@ def test_a_grid_is_in_order_and_never_listed() -> None:
 
 def test_seeds_make_a_difference() -> None:
     assert ask(make("random", SPACE, "one"))[0].config != ask(make("random", SPACE, "two"))[0].config
+    orders = [
+        [one.config for one in ask(make("grid", FINITE, seed, controller={"shuffle": True}), 9)] for seed in "abc"
+    ]
+    assert orders[0] != orders[1] != orders[2]
+    assert len({canonical(sorted(order, key=canonical)) for order in orders}) == 1
+    assert all(len({canonical(config) for config in order}) == 6 for order in orders)
+
+
+def test_a_shuffled_grid_is_never_listed_and_what_is_given_back_comes_again() -> None:
+    engine = make("grid", {name: {"min": 0, "max": 10**6} for name in "abc"}, controller={"shuffle": True})
+    started = time.perf_counter()
+    asked = ask(engine, 50)
+    engine.forget_run(asked[17].run_id)
+    again = ask(engine, 2)
+    assert time.perf_counter() - started < 1
+    assert again[0].config == asked[17].config
+    assert again[1].config not in [one.config for one in asked]
+    assert len({one.config[name] for one in asked for name in "abc"}) > 140
+
+
+def test_a_random_search_repeats_nothing_from_outside_its_space() -> None:
+    engine = make("random", controller={"type": "cloud", "repeats": 2})
+    engine.tell_existing_active_run(Run({"a": 9, "b": "x", "c": 7}, "running", "w"))
+    assert {one.config["a"] for one in ask(engine, 20)} == {1, 2, 3}
 
 
 def test_a_custom_search_says_later() -> None:
@@ -200,6 +254,9 @@ def test_values_survive_the_encoding() -> None:
         ({"method": "grid", "parameters": {"x": {"min": 0.0, "max": 1.0}}}, "grid cannot walk"),
         ({"method": "random", "parameters": {}}, "`parameters` is empty"),
         ({"method": "random", "parameters": FINITE, "run_cap": 0}, "run_cap"),
+        ({"method": "random", "parameters": FINITE, "controller": {"seed": "x"}}, "`seed` .* whole number from 0"),
+        ({"method": "grid", "parameters": FINITE, "controller": {"repeats": 0}}, "`repeats` .* whole number from 1"),
+        ({"method": "grid", "parameters": FINITE, "controller": {"shuffle": 1}}, "`shuffle` .* true or false"),
         ({"method": "random", "parameters": FINITE, "metric": {"name": "m", "goal": "up"}}, "minimize and maximize"),
         ({"method": "random", "parameters": FINITE, "metric": METRIC, "early_terminate": {"type": "x"}}, "hyperband"),
     ],
@@ -221,6 +278,9 @@ def test_what_is_unknown_is_warned_of() -> None:
     settings = sweep_settings.read({"method": "grid", "parameters": FINITE, "run_capp": 3})
     assert settings.warnings == ("unknown key 'run_capp' in the sweep configuration; did you mean 'run_cap'?",)
     assert settings.expected_runs == 6
+    settings = sweep_settings.read({"method": "grid", "parameters": FINITE, "controller": {"repeats": 2, "sed": 3}})
+    assert settings.warnings == ("unknown key 'sed' in its controller; did you mean 'seed'?",)
+    assert settings.expected_runs == 12
 
 
 def test_numbers_without_a_dot_are_numbers() -> None:

@@ -207,8 +207,8 @@ def _check(ledger: Ledger, told: dict[str, dict[str, Any]], settings: Settings) 
     assert ledger.worst() == metric.worst(one.worst for one in ended if one.worst is not None)
     for x in range(5):
         text = canonical({"x": x})
-        alive = any(run["life"]["x"] == x for run in there)
-        assert ledger.is_taken(text) in {any(one.configuration == text for one in ended), alive}
+        assert ledger.tries(text) == sum(one.configuration == text for one in ended)
+    assert ledger.newest() == (ended[-1].config if ended else None)
     _check_worths(ledger, ended, settings)
     deleted = {run["outcome"].configuration for run in told.values() if run.get("deleted") and run["outcome"]}
     assert deleted <= {canonical(config) for config in ledger.released()} | {
