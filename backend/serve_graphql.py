@@ -44,7 +44,7 @@ async def post(request: Request) -> Response:
     tells_ends = request.headers.get("user-agent", "").startswith("sweepkit/")
     context = Context(
         state.database, state.blobs, request.state.user, base_url, state.signer,
-        shared=shared, lease=lease, tells_ends=tells_ends,
+        shared=shared, lease=lease, tells_ends=tells_ends, operation=operation,
     )  # fmt: skip
     return await run_in_threadpool(answer, query, variables, operation, context)
 

@@ -20,7 +20,9 @@ class Context:
 
     ``base_url`` is the address that the client used, for the URLs that it is given. ``shared`` is whether the client
     is one of several that write to its run at once; ``lease`` is the lease of a trial that it says it works under.
-    ``tells_ends`` is whether the asker, if an agent, says which of its trials ended, as sweepkit's do.
+    ``tells_ends`` is whether the asker, if an agent, says which of its trials ended, as sweepkit's do. ``operation``
+    is the name that the client gave the operation beside its document: wandb-core does so for its own requests, and
+    not for those of the Python API.
     """
 
     database: Database
@@ -32,6 +34,7 @@ class Context:
     shared: bool = False
     lease: int | None = None
     tells_ends: bool = False
+    operation: str | None = None
 
     @property
     def rows(self) -> sqlite3.Connection:

@@ -86,12 +86,20 @@ def _after(state: str) -> list[str]:
     return sorted(wanted for wanted, before in _FROM.items() if state in before)
 
 
-def enqueue(conn: sqlite3.Connection, pk: int, config: Mapping[str, Any], name: str | None) -> sqlite3.Row:
-    """A run for the next agent of the sweep. Raises ClientError when the sweep takes no more."""
+def enqueue(
+    conn: sqlite3.Connection, pk: int, config: Mapping[str, Any], name: str | None, by_scheduler: bool = False
+) -> sqlite3.Row:
+    """A run for the next agent of the sweep. Raises ClientError when the sweep takes no more.
+
+    To the client's sweep scheduler a full sweep is 429: it takes its suggestion back, and goes on judging the runs that
+    run. Any other status is fatal to it (seen with wandb-core 0.31). Others repeat a 429 for long, so they get a 400.
+    """
     sweep = _found(conn, pk)
     run = trials.enqueue(conn, sweep, config, name)
     if run is None:
-        raise ClientError(f"sweep {sweep['name']} takes no more runs: it is over, or its run_cap is reached")
+        is_full = by_scheduler and sweep["state"] in sweeps.OPEN
+        message = f"sweep {sweep['name']} takes no more runs: it is over, or its run_cap is reached"
+        raise ClientError(message, 429 if is_full else 400)
     return run
 
 

@@ -173,9 +173,11 @@ def resolve_upsert(obj: Any, info: GraphQLResolveInfo, input: dict[str, Any]) ->
 def resolve_enqueue(obj: Any, info: GraphQLResolveInfo, input: dict[str, Any]) -> dict[str, Any]:  # noqa: A002
     pk = decode(input["id"], "Sweep")
     config = sweep_changes.enqueued_config(input["config"])
-    made = info.context.database.write(lambda conn: sweep_changes.enqueue(conn, pk, config, input.get("displayName")))
-    name = encode("Run", made["id"])
-    return {"id": name, "runQueueItemId": name, "clientMutationId": input.get("clientMutationId")}
+    name, by_scheduler = input.get("displayName"), info.context.operation is not None
+    made = info.context.database.write(lambda conn: sweep_changes.enqueue(conn, pk, config, name, by_scheduler))
+    # The client's sweep scheduler finds the run again by this id, among the names of the sweep's runs.
+    item = encode("RunQueueItem", made["id"])
+    return {"id": made["name"], "runQueueItemId": item, "clientMutationId": input.get("clientMutationId")}
 
 
 def _settings(obj: sqlite3.Row) -> sweep_settings.Settings:

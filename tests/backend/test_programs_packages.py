@@ -5,19 +5,17 @@ They are installed once into an environment of their own, which sees the package
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
-import sys
 import textwrap
-import venv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import pytest
+
+from ..packages import python_with
 
 PACKAGES = ("lightning>=2.5,<3", "transformers>=5,<6", "accelerate>=1.10,<2", "wandb-workspaces>=0.4,<0.5")
 Make = Callable[..., Any]
@@ -25,24 +23,8 @@ Make = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def python() -> Path:
-    """The interpreter of an environment with PACKAGES. Without the internet they are skipped, but never in CI."""
-    release = f"{sys.version_info.major}.{sys.version_info.minor}"
-    folder = platformdirs.user_cache_path("sweepkit-tests") / f"programs-{release}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted = json.dumps([PACKAGES, sys.prefix, sys.version])
-        if not (folder / "done").exists() or (folder / "done").read_text() != wanted:
-            venv.create(folder, with_pip=True, clear=True)  # what another Python of this release left does not fit
-            seen = next(path for path in map(Path, sys.path) if path.name == "site-packages")
-            (folder / "lib" / f"python{release}" / "site-packages" / "outer.pth").write_text(f"{seen}\n")
-            command = [folder / "bin" / "python", "-m", "pip", "install", "-q", *PACKAGES]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode and not os.environ.get("CI"):
-                pytest.skip(f"the packages cannot be installed here: {done.stderr[-300:]}")
-            assert done.returncode == 0, done.stderr
-            (folder / "done").write_text(wanted)
-    return folder / "bin" / "python"
+    """The interpreter of an environment with PACKAGES."""
+    return python_with("programs", *PACKAGES)
 
 
 @pytest.fixture
