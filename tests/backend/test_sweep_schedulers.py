@@ -59,6 +59,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "ax": {"method": "custom", "metrics": METRICS, "parameters": X, "source": AX, "optimizer": "client"},
 }  # fmt: skip
 
+BATCHES = {"wandb": 3, "optuna": 2, "ax": 4}
+
 
 @dataclass(frozen=True)
 class Searched:
