@@ -29,7 +29,7 @@ import click
 
 from . import __version__, backend_commands, output
 from .backend_commands import start_backend
-from .command_line import Group, agent_options, common, guarded, served, spec_options
+from .command_line import Group, agent_options, common, guarded, prior_option, served, spec_options
 from .errors import UsageError
 from .output import message
 
@@ -53,13 +53,14 @@ def cli(debug: bool) -> None:
 @common
 @click.argument("sweep")
 @spec_options
+@prior_option
 @agent_options
 @click.option("--no-promote", is_flag=True, help="Leave the winner as it is.")
 @click.option("--report", metavar="MODULE:FUNCTION", help="Your own report on the winner.")
 @click.option("--html", type=click.Path(path_type=Path), help="Where to write the comparison.")
 def run(
     sweep: str, backend: str, format: str, no_promote: bool, report: str | None, html: Path | None,
-    agents: AgentOptions, project: str | None, **changes: Any,
+    agents: AgentOptions, project: str | None, priors: tuple[str, ...], **changes: Any,
 ) -> int:  # fmt: skip
     """Create a sweep, run its trials, promote and compare the winner."""
     from .sweeps import run as story
@@ -69,7 +70,7 @@ def run(
     spec = story.prepare(sweep, *_changes(**changes))
     places = slots(agents)
     api = _api(backend)
-    options = story.Options(agents, promote=not no_promote, report=report, html=html)
+    options = story.Options(agents, priors, promote=not no_promote, report=report, html=html)
     result = story.run(api, spec, project, places, options)
     if format == "table":
         tell(result, api, _opener(api.backend))
@@ -146,13 +147,16 @@ def plan(sweep: str, backend: str, format: str, agents: AgentOptions, project: s
 @common
 @click.argument("sweep")
 @spec_options
-def create(sweep: str, backend: str, format: str, project: str | None, **changes: Any) -> None:
+@prior_option
+def create(
+    sweep: str, backend: str, format: str, project: str | None, priors: tuple[str, ...], **changes: Any
+) -> None:  # fmt: skip
     """Create a sweep; print its id and address."""
     from .sweeps import run as story
 
     spec = story.prepare(sweep, *_changes(**changes))
     api = _api(backend)
-    ref = story.create(api, spec, project)
+    ref = story.create(api, spec, project, priors)
     answer = {"id": ref.id, "path": ref.path, "name": spec.name, "url": ref.url(api.backend)}
     output.emit(answer, format, {"id": "sweep", "path": "path", "url": "open"})
     message(f"next: sweepkit agents {ref.id}")

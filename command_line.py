@@ -119,6 +119,12 @@ def spec_options(function: Function) -> Function:
     return trials(epochs(held(data_root(seed(shuffle(repeats(project(function))))))))
 
 
+def prior_option(function: Function) -> Function:
+    """Runs from before that a new sweep's search learns from."""
+    told = "Let the search learn from this run, or from a sweep's finished runs; may be repeated."
+    return click.option("--prior", "priors", multiple=True, metavar="RUN|SWEEP", help=told)(function)
+
+
 def guarded(cli: click.Group, arguments: list[str]) -> int:
     """Run a command; its exit code, with every error said in one message (and its traceback after ``--debug``)."""
     try:

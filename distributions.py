@@ -113,7 +113,7 @@ class Parameter:
         grid = self._grid
         if isinstance(grid, tuple):
             return self._grid_positions.get(canonical(value))
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not _is_number(value):
             return None
         position = round((value - grid[0]) / (grid[1] - grid[0])) if len(grid) > 1 else 0
         found = 0 <= position < len(grid) and canonical(grid[position]) == canonical(value)
@@ -135,19 +135,31 @@ class Parameter:
 
     def holds(self, value: Any) -> bool:
         """Whether ``value`` is one that can be drawn; a quantized one need not be a multiple."""
-        if self.distribution == "constant":
-            return canonical(value) == canonical(self.value)
-        if self.values:
-            return canonical(value) in self._drawn
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if self._drawn:
+            return canonical(self.own(value)) in self._drawn
+        if not _is_number(value):
             return False
         low, high = self.bounds
         return low <= value <= high and (self.distribution != "int_uniform" or value == int(value))
 
+    def own(self, value: Any) -> Any:
+        """``value`` as this parameter spells it. W&B's client writes 1.0 as 1, and a list of such numbers likewise."""
+        if self._drawn:
+            text = self._drawn.get(canonical(value)) or self._drawn.get(_spelled(value))
+            return value if text is None else json.loads(text)
+        if not _is_number(value):
+            return value
+        if self.distribution == "int_uniform" or (self.distribution.startswith("q_") and isinstance(self.q, int)):
+            return int(value) if value == int(value) else value
+        return float(value)
+
     @cached_property
-    def _drawn(self) -> frozenset[str]:
+    def _drawn(self) -> dict[str, str]:
+        """The values of a parameter that lists them: by the texts that may stand for each, its canonical text."""
         weights = self.probabilities or (1.0,) * len(self.values)
-        return frozenset(canonical(value) for value, weight in zip(self.values, weights, strict=True) if weight > 0)
+        listed = [value for value, weight in zip(self.values, weights, strict=True) if weight > 0]
+        texts = [canonical(value) for value in ([self.value] if self.distribution == "constant" else listed)]
+        return {_spelled(json.loads(text)): text for text in reversed(texts)} | {text: text for text in texts}
 
     @cached_property
     def bounds(self) -> tuple[float, float]:
@@ -226,6 +238,22 @@ class Parameter:
 def canonical(value: Any) -> str:
     """The one JSON text of a configuration, by which two are the same. 1, 1.0 and true are three different values."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _is_number(value: Any) -> bool:
+    """Whether ``value`` is a number that a float can hold; true is none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**1023
+
+
+def _spelled(value: Any) -> str:
+    """The canonical text with whole numbers as W&B's client writes them."""
+    if isinstance(value, float) and value.is_integer():
+        return canonical(int(value))
+    if isinstance(value, list):
+        return f"[{','.join(map(_spelled, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{canonical(name)}:{_spelled(value[name])}" for name in sorted(value)) + "}"
+    return canonical(value)
 
 
 class _Steps(Sequence[float]):

@@ -84,14 +84,17 @@ class Space:
         return nested
 
     def flat(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
-        """The inverse of ``configuration``: this space's values by dotted name, leaving out what is not there."""
+        """The inverse of ``configuration``: this space's values by dotted name, leaving out what is not there.
+
+        Values are spelled as the space spells them (see ``Parameter.own``).
+        """
         found: dict[str, Any] = {}
         for parameter in self.parameters:
             place: Any = configuration
             for part in parameter.path:
                 place = place.get(part, _ABSENT) if isinstance(place, Mapping) else _ABSENT
             if place is not _ABSENT:
-                found[parameter.name] = place
+                found[parameter.name] = parameter.own(place)
         return found
 
     @cached_property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,6 +31,7 @@ class Options:
     """What the user may choose about a run of a sweep."""
 
     agents: AgentOptions = AgentOptions()
+    priors: tuple[str, ...] = ()  # runs that the search learns from
     count: int | None = None  # trials of this call; the sweep may have more
     promote: bool = True
     report: str | None = None
@@ -110,19 +111,28 @@ def project_of(spec: Spec, chosen: str | None) -> str:
     return chosen or spec.project or os.environ.get("WANDB_PROJECT") or PROJECT
 
 
-def create(api: WandbApi, spec: Spec, project: str | None) -> SweepRef:
-    """Create the sweep on the backend. Raises UsageError for a command that cannot start, before anything is made."""
+def create(api: WandbApi, spec: Spec, project: str | None, priors: Sequence[str] = ()) -> SweepRef:
+    """Create the sweep on the backend; its search learns from the runs that ``priors`` name.
+
+    Raises UsageError for a command that cannot start and for prior runs that do not serve, before anything is made.
+    """
     import os
 
+    from . import priors as before
     from .agents.command import check
 
     check(spec.config, os.environ)
-    return api.create_sweep(spec.config, project_of(spec, project), spec.entity)
+    home = project_of(spec, project)
+    runs = before.find(api, spec, home, priors)
+    names = before.names(runs, spec.entity or api.entity, home) if runs else []
+    ref = api.create_sweep(spec.config, home, spec.entity, names)
+    before.check_taken(api, ref, runs)
+    return ref
 
 
 def run(api: WandbApi, spec: Spec, project: str | None, slots: list[Slot], options: Options) -> Result:
     """The story from a sweep to its promoted, compared winner. What fails after the trials is told and goes by."""
-    ref = create(api, spec, project)
+    ref = create(api, spec, project, options.priors)
     message(f"sweep {ref.path} at {ref.url(api.backend)}")
     result = Result(ref, spec.metric)
     _trials(api, slots, options, result)

@@ -55,10 +55,17 @@ class WandbApi:
         """The entity of the backend, or the default entity of the key's owner."""
         return self.backend.entity or at(self._ask(queries.VIEWER), "viewer", "entity") or self._no_entity()
 
-    def create_sweep(self, config: Mapping[str, Any], project: str, entity: str | None = None) -> SweepRef:
-        """A new sweep from ``config``, which is sent as YAML text as W&B's own client does."""
+    def create_sweep(
+        self, config: Mapping[str, Any], project: str, entity: str | None = None, priors: Sequence[str] = ()
+    ) -> SweepRef:
+        """A new sweep from ``config``, which is sent as YAML text as W&B's own client does; it learns from ``priors``.
+
+        These are ids of runs of its project; the embedded backend takes ``entity/project/id`` too.
+        """
         place: dict[str, Any] = {"entity": entity or self.entity, "project": project}
-        answer = self._ask(queries.UPSERT_SWEEP, once=True, config=to_yaml(config), **place)
+        given = {"config": to_yaml(config), "description": config.get("description")}
+        filters = json.dumps({"$or": [{"name": name} for name in priors]}) if priors else None
+        answer = self._ask(queries.UPSERT_SWEEP, once=True, priors=filters, **given, **place)
         sweep = answer["upsertSweep"]["sweep"]
         home = sweep.get("project") or {}
         return SweepRef(at(home, "entity", "name") or place["entity"], home.get("name") or project, sweep["name"])
@@ -94,6 +101,11 @@ class WandbApi:
             run_count=int(node.get("runCount") or 0), expected=None if expected is None else int(expected),
             created_at=str(node.get("createdAt") or ""),
         )  # fmt: skip
+
+    def prior_runs(self, ref: SweepRef) -> set[str]:
+        """The ids of the runs from before the sweep that it learns from."""
+        answer = self._ask(queries.PRIOR_RUNS, entity=ref.entity, project=ref.project, name=ref.id)
+        return {str(edge["node"]["name"]) for edge in at(answer, "project", "sweep", "priorRuns", "edges") or []}
 
     def sweep_text(self, ref: SweepRef) -> str:
         """The sweep's configuration, as the YAML text that it was created with. Raises NotFound."""

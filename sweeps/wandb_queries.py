@@ -20,11 +20,16 @@ PROJECTS = """query Projects($entity: String, $cursor: String) {
 FIND_SWEEP = f"""query GetSweep($entity: String, $project: String, $name: String!) {{
   project(name: $project, entityName: $entity) {{ sweep(sweepName: $name) {{ {_SWEEP} }} }}
 }}"""
-UPSERT_SWEEP = """mutation UpsertSweep($id: ID, $config: String, $state: String, $entity: String, $project: String) {
-  upsertSweep(input: {id: $id, config: $config, state: $state, entityName: $entity, projectName: $project}) {
+UPSERT_SWEEP = """mutation UpsertSweep($id: ID, $config: String, $description: String, $displayName: String,
+                                $state: String, $priors: JSONString, $entity: String, $project: String) {
+  upsertSweep(input: {id: $id, config: $config, description: $description, displayName: $displayName, state: $state,
+                      priorRunsFilters: $priors, entityName: $entity, projectName: $project}) {
     sweep { name project { name entity { name } } }
     configValidationWarnings
   }
+}"""
+PRIOR_RUNS = """query SweepPriorRuns($entity: String, $project: String, $name: String!) {
+  project(name: $project, entityName: $entity) { sweep(sweepName: $name) { priorRuns { edges { node { name } } } } }
 }"""
 SWEEP_RUNS = f"""query SweepRuns($entity: String!, $project: String!, $filters: JSONString, $cursor: String) {{
   project(name: $project, entityName: $entity) {{

@@ -358,3 +358,45 @@ def test_whatever_comes_is_a_space_or_a_space_error(parameters: Any, u: float) -
         assert parsed.grid_at(0)
     except SpaceError as refusal:
         assert "grid" in str(refusal)
+
+
+def test_values_are_known_as_wandbs_client_writes_them() -> None:
+    """Its Go part writes 1.0 as 1, in lists and mappings, too."""
+    known = space.parse(
+        {
+            "one": {"values": [1.0, 2, True]},
+            "list": {"values": [[1.0, 2.5], {"b": 3.0, "a": "x"}]},
+            "fixed": {"value": 8.0},
+            "width": {"min": 1, "max": 9},
+            "rate": {"min": 0.0, "max": 2.0},
+            "q": {"distribution": "q_uniform", "min": 0, "max": 4, "q": 0.5},
+            "steps": {"distribution": "q_uniform", "min": 0, "max": 4, "q": 2},
+        }
+    )
+    written = {"one": 1, "list": [1, 2.5], "fixed": 8, "width": 3, "rate": 1, "q": 2, "steps": 2}
+    drawn = {"fixed": 8.0, "list": [1.0, 2.5], "one": 1.0, "q": 2.0, "rate": 1.0, "steps": 2, "width": 3}
+    assert space.canonical(known.flat(written)) == space.canonical(drawn) == space.canonical(known.flat(drawn))
+    assert known.holds(written) and known.holds({**written, "one": True, "list": {"a": "x", "b": 3}})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("one", 2.5), ("one", "1"), ("one", False), ("one", math.inf), ("list", [1]), ("rate", 2.1), ("rate", True)]
+    + [
+        pytest.param("rate", 10**400, id="huge"),
+        ("rate", math.nan),
+        ("rate", "1"),
+        ("width", 2.5),
+        ("width", 10),
+        pytest.param("width", -(10**400), id="huge below"),
+    ],
+)
+def test_what_a_space_does_not_hold(name: str, value: Any) -> None:
+    known = space.parse(
+        {"one": {"values": [1.0, True]}, "list": {"values": [[1, 2]]}, "rate": {"max": 2.0, "min": 0}}
+        | {"width": {"min": 1, "max": 9}}
+    )
+    inside = {"one": 1.0, "list": [1, 2], "rate": 1.5, "width": 9}
+    assert known.holds(inside)
+    assert not known.holds({**inside, name: value})
+    assert not known.holds({key: inside[key] for key in inside if key != name})

@@ -129,11 +129,19 @@ def count(conn: sqlite3.Connection, project_id: int) -> int:
 
 
 def set_priors(conn: sqlite3.Connection, sweep: sqlite3.Row, names: Iterable[str]) -> None:
-    """Let the sweep learn from runs of its project; a name that is not there is passed over, as W&B does."""
+    """Let the sweep learn from runs of its project, or of another by ``entity/project/name``.
+
+    A name that is not there is passed over, as W&B does.
+    """
+    home = conn.execute("SELECT entity, name FROM projects WHERE id = ?", (sweep["project_id"],)).fetchone()
     for name in names:
+        parts = name.split("/")  # no run's name has a slash
+        place = parts if len(parts) == 3 else [home["entity"], home["name"], name]
         conn.execute(
-            "INSERT OR IGNORE INTO prior_runs SELECT ?, id FROM runs WHERE project_id = ? AND name = ?",
-            (sweep["id"], sweep["project_id"], name),
+            "INSERT OR IGNORE INTO prior_runs SELECT ?, runs.id FROM runs"
+            " JOIN projects ON projects.id = runs.project_id"
+            " WHERE projects.entity = ? AND projects.name = ? AND runs.name = ?",
+            (sweep["id"], *place),
         )
 
 
