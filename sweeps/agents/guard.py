@@ -55,10 +55,10 @@ def fork() -> int:
     signal.set_wakeup_fd(-1)
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(signum, signal.SIG_DFL)
-    with suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
-        own = int(file.read())
-        file.seek(0)
-        file.write(str(min(1000, own + EXPENDABLE)))
+    with suppress(OSError, ValueError):
+        file = os.open("/proc/self/oom_score_adj", os.O_RDWR)
+        os.pwrite(file, str(min(1000, int(os.pread(file, 16, 0)) + EXPENDABLE)).encode(), 0)
+        os.close(file)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)  # a trial that reads from a terminal would wait for ever
     os.close(null)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import os
 import signal
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..leftovers import LENGTH, MARK
+from . import ending
 
 if TYPE_CHECKING:
     from .standby import Imported
@@ -49,7 +49,6 @@ def become(order: Mapping[str, Any], imported: Imported) -> None:
     sys.orig_argv[:] = order["argv"]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as Python sets them at its start
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    importlib.invalidate_caches()
     if imported.output:
         os.write(1, imported.output)
     if numbers := sys.modules.get("numpy.random"):
@@ -59,8 +58,10 @@ def become(order: Mapping[str, Any], imported: Imported) -> None:
     if process := sys.modules.get("multiprocessing.process"):
         process.current_process().authkey = os.urandom(32)
     imported.pools.resize(environment)
+    ending.thaw()
     if "LD_PRELOAD" not in environment:  # a profiler, say, which writes at the end
         leave_at_once()
+        imported.ending.arm()
 
 
 class Pools:

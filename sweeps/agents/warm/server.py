@@ -6,16 +6,16 @@ says so and ends, and the trials start as fresh processes. It runs no line of th
 
 from __future__ import annotations
 
-import gc
 import importlib
 import os
+import select
 import signal
 import socket
 import sys
 from typing import Any
 
 from .. import guard
-from . import imports, standby
+from . import ending, imports, pages, standby
 from .messages import receive, send
 
 PARENT_DIED = signal.SIGKILL
@@ -25,8 +25,11 @@ class Unsafe(Exception):
     """Why this process must not be forked."""
 
 
-def serve(fd: int) -> None:
-    """Serve the agent at the other end of the socket ``fd`` for its whole life. Returns in a trial only."""
+def serve(fd: int) -> list[str]:
+    """Serve the agent at the other end of the socket ``fd`` for its whole life.
+
+    Returns in a trial only: the names of the modules that a trial must not have.
+    """
     agent = socket.socket(fileno=fd)
     agent.set_inheritable(False)
     guard.prctl(guard.PR_SET_PDEATHSIG, PARENT_DIED)  # an import may hang, and then nobody reads the socket
@@ -40,11 +43,14 @@ def serve(fd: int) -> None:
         send(agent, {"unsafe": str(problem)})
         os._exit(0)
     imported.done(hello[0]["output"])
-    gc.collect()
-    gc.freeze()  # a fork's garbage collector need not look at, and so not copy, what was imported
+    own = [name for name in sys.modules if name.partition(".")[0] == "_sweepkit"]
+    ending.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # guards report to their agents
     send(agent, {"ready": names, "pid": os.getpid()})
+    idle = pages.collapse()
     while True:
+        while not select.select([agent], [], [], 0)[0] and next(idle, False):
+            pass
         message = receive(agent)
         if message is None:
             os._exit(0)
@@ -54,7 +60,7 @@ def serve(fd: int) -> None:
             continue
         agent.close()
         standby.stand_by(socket.socket(fileno=connection), imported)
-        return
+        return own
 
 
 def load(hello: dict[str, Any]) -> list[str]:

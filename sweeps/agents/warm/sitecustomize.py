@@ -35,13 +35,13 @@ def enter(fd: int) -> None:
     root.__path__ = [os.path.dirname(here)]
     sys.modules["_sweepkit"] = root
     try:
-        import_module("_sweepkit.warm.server").serve(fd)
+        own = import_module("_sweepkit.warm.server").serve(fd)
     except BaseException:  # whatever is wrong in a server or a guard: neither may go on to run the program
         import traceback
 
         traceback.print_exc()
         os._exit(70)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "_sweepkit"]:
+    for name in own:
         del sys.modules[name]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from .. import guard
-from . import birth, service
+from . import birth, ending, service
 from .messages import receive, send
 
 PIPE = 2**20  # bytes that the imports of a program may write
@@ -23,6 +24,7 @@ class Imported:
         self._before = dict(os.environ)
         self.output = b""
         self.pools: birth.Pools
+        self.ending: ending.Ending
         self.environment: dict[str, str | None] = {}
 
     def done(self, output: int) -> None:
@@ -40,7 +42,9 @@ class Imported:
             os.dup2(null, descriptor)
         os.close(null)
         os.close(output)
+        importlib.invalidate_caches()  # what lies beside the program is looked for in each trial
         self.pools = birth.Pools()
+        self.ending = ending.Ending()
 
 
 class WarmGuard(guard.Guard):

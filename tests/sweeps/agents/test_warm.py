@@ -209,9 +209,42 @@ ENDS = {
     "a crash": "import ctypes\nctypes.string_at(0)",
     "a syntax error": "print('begun'\n",
     "an open file": "file = open('kept.txt', 'w')\nfile.write('all of it')",
+    "an open file beside a function": "def f(): pass\nfile = open('kept.txt', 'w')\nfile.write('all of it')",
     "C's streams": "import ctypes\nctypes.CDLL(None).puts(b'from C')",
     "a thread": "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.2), print('done'))).start()",
     "a missing module": "import nowhere_to_be_found",
+    "a file in a library": "import json\njson.kept = open('kept.txt', 'w')\njson.kept.write('all of it')",
+    "a file deep in a library": """import encodings
+encodings._cache["no such"] = [open('kept.txt', 'w')]
+encodings._cache["no such"][0].write('all of it')""",
+    "last words": """import atexit, gc, json, weakref
+class Last:
+    def __init__(self, name): self.name = name
+    def __del__(self): print(self.name, json.loads("3"), flush=True)
+def waits():
+    try:
+        yield
+    finally:
+        print("the finally", flush=True)
+def hurry():
+    print("at exit")
+    late.me = late
+here, late, cycle, json.decoder.hung, encoder = Last("here"), Last("late"), Last("cycle"), Last("hung"), json.encoder
+cycle.me = cycle
+del cycle
+json.decoder.deep = {"deep": [generator := waits()]}
+next(generator)
+del generator
+weakref.finalize(here, print, "finalized")
+watched = weakref.ref(here, lambda _: print("watched"))
+atexit.register(hurry)""",
+    "an import in the last words": """import json
+class Last:
+    def __del__(self):
+        import decimal
+        print(decimal.Decimal(1))
+json.hung = last = Last()""",
+    "all handlers forgotten": "import atexit\natexit.register(print, 'no')\natexit._clear()\nprint('yes')",
     "a broken pipe": "import os\nr, w = os.pipe()\nos.close(r)\nos.write(w, b'x')",
 }
 
@@ -221,12 +254,39 @@ def test_it_ends_as_a_cold_one(bench: Bench, program: str) -> None:
     warm = bench.warm(program)
     outcomes = []
     for launcher in (FRESH, warm):
-        outcomes.append((*bench.outcome(launcher), (bench.folder / "kept.txt").exists()))
+        code, text = bench.outcome(launcher)
+        lines = sorted(OWN.sub("MARK", text).splitlines())  # in which order modules go is nowhere promised
+        outcomes.append((code, lines, (bench.folder / "kept.txt").exists()))
         if outcomes[-1][2]:
             assert (bench.folder / "kept.txt").read_text() == "all of it"
             (bench.folder / "kept.txt").unlink()
     assert outcomes[0] == outcomes[1]
     assert isinstance(bench.trials[-1].process, Forked), bench.said
+
+
+SHORT = """
+    import json
+    import sys
+    class Last:
+        def __init__(self, sys): self.sys = sys
+        def __del__(self): print(hasattr(self.sys, "_sweepkit"), flush=True)
+    import builtins
+    builtins.last = Last(sys)  # which Python takes down last of all
+    %s
+"""
+
+
+@pytest.mark.parametrize(("library", "short"), [("", True), ("def __del__(self): print('gone')", False)])
+def test_an_end_is_short_where_nothing_is_lost(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, short: bool
+) -> None:
+    install(tmp_path, monkeypatch, spoken=f"class Spoken:\n    x = 1\n    {library}\nkept = Spoken()")
+    warm = bench.warm(SHORT % "import spoken")
+    cold = bench.outcome(FRESH)
+    assert cold[0] == 0 and ("gone" in cold[1]) == (not short)
+    code, text = bench.outcome(warm)
+    assert (code, sorted(text.split())) == (0, sorted(cold[1].replace("False", str(short)).split()))
+    assert isinstance(bench.trials[-1].process, Forked)
 
 
 def test_a_crash_hurts_nobody(bench: Bench) -> None:
