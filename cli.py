@@ -29,7 +29,17 @@ import click
 
 from . import __version__, backend_commands, output
 from .backend_commands import start_backend
-from .command_line import Group, agent_options, common, guarded, prior_option, served, spec_options
+from .command_line import (
+    Group,
+    agent_options,
+    change_options,
+    common,
+    confirmed,
+    guarded,
+    prior_option,
+    served,
+    spec_options,
+)
 from .errors import UsageError
 from .output import message
 
@@ -160,6 +170,36 @@ def create(
     answer = {"id": ref.id, "path": ref.path, "name": spec.name, "url": ref.url(api.backend)}
     output.emit(answer, format, {"id": "sweep", "path": "path", "url": "open"})
     message(f"next: sweepkit agents {ref.id}")
+
+
+@cli.command()
+@common
+@click.argument("sweep_id")
+@click.argument("sweep", metavar="YAML")
+@change_options
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def edit(
+    sweep_id: str, sweep: str, backend: str, format: str, dry_run: bool, yes: bool, **changes: Any
+) -> int:  # fmt: skip
+    """Extend, narrow or change a sweep, also while it runs."""
+    from .sweeps import edit as editing
+    from .sweeps.run import prepare
+
+    spec = prepare(sweep, *_changes(**changes))
+    api, ref = _sweep(backend, sweep_id)
+    planned = editing.look(api, ref, spec)
+    wanted = bool(planned.changes) and not dry_run
+    for line in planned.lines() if format == "table" or (wanted and not yes) else []:
+        print(output.printable(line)) if format == "table" else message(line)
+    applied = wanted and confirmed(f"change sweep {ref.path}?", yes)
+    if applied:
+        for warning in editing.apply(api, planned):
+            message(f"warning: {warning}")
+        message(f"changed; see it with `sweepkit status {ref.id}`, and start agents with `sweepkit agents {ref.id}`")
+    if format != "table":
+        output.emit(planned.record(applied), format)
+    return int(wanted and not applied)
 
 
 @cli.command("agents")

@@ -105,7 +105,13 @@ _AGENT_OPTIONS = (
 
 
 def spec_options(function: Function) -> Function:
-    """What of a sweep can be changed without editing its YAML."""
+    """What of a new sweep can be changed without editing its YAML."""
+    project = click.option("--project", help="The project; else the YAML's, WANDB_PROJECT, or wandb_demo.")
+    return change_options(project(function))
+
+
+def change_options(function: Function) -> Function:
+    """What of a sweep's configuration can be changed without editing its YAML."""
     trials = click.option("--trials", type=click.IntRange(min=1), help="Trials at most (run_cap).")
     epochs = click.option("--epochs", type=click.IntRange(min=1), help="Epochs of each trial.")
     held = click.option(
@@ -115,14 +121,22 @@ def spec_options(function: Function) -> Function:
     seed = click.option("--seed", type=click.IntRange(min=0), help="Makes the search repeat; else the sweep's id does.")
     shuffle = click.option("--shuffle", is_flag=True, help="Walk a grid in an order that the seed gives.")
     repeats = click.option("--repeats", type=click.IntRange(min=1), help="Try each configuration so often.")
-    project = click.option("--project", help="The project; else the YAML's, WANDB_PROJECT, or wandb_demo.")
-    return trials(epochs(held(data_root(seed(shuffle(repeats(project(function))))))))
+    return trials(epochs(held(data_root(seed(shuffle(repeats(function)))))))
 
 
 def prior_option(function: Function) -> Function:
     """Runs from before that a new sweep's search learns from."""
     told = "Let the search learn from this run, or from a sweep's finished runs; may be repeated."
     return click.option("--prior", "priors", multiple=True, metavar="RUN|SWEEP", help=told)(function)
+
+
+def confirmed(question: str, yes: bool) -> bool:
+    """Whether the user agrees, who has done so already with ``yes``. Raises UsageError where nobody can be asked."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to be asked: standard input is no terminal", "say --yes, or --dry-run")
+    return click.confirm(question, err=True)
 
 
 def guarded(cli: click.Group, arguments: list[str]) -> int:

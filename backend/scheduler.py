@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -79,7 +79,7 @@ class Scheduler:
             for run_id, decision in decisions.items():
                 trials.stop_early(conn, run_id, decision.band, decision.value, decision.threshold)
             sweep = sweeps.by_id(conn, sweep_id)
-            if ended and sweep is not None and sweep["state"] in sweeps.OPEN:
+            if ended and sweep is not None and sweep["state"] in sweeps.OPEN and study.is_of(sweep):
                 sweeps.update(conn, sweep_id, state="FINISHED")
 
         self._database.write(act)
@@ -109,7 +109,7 @@ class Scheduler:
             if asked is None:
                 return None
             if not asked:
-                self._database.write(lambda conn: sweeps.update(conn, sweep_id, exhausted=1))
+                self._database.write(lambda conn: _exhaust(conn, sweep_id, study))
                 return None
             try:
                 return self._claim(study, agent_id, sweep_id, asked[0])
@@ -120,8 +120,7 @@ class Scheduler:
     def _claim(self, study: Study, agent_id: int, sweep_id: int, asked: RunSuggestion) -> sqlite3.Row | None:
         run = None
         try:
-            repeats = study.settings.repeats
-            run = self._database.write(lambda conn: trials.claim(conn, sweep_id, agent_id, asked.config, repeats))
+            run = self._database.write(lambda conn: _made(conn, sweep_id, agent_id, asked.config, study))
         finally:
             if run is None:
                 study.engine.forget_run(asked.run_id)
@@ -203,6 +202,23 @@ def _take(conn: sqlite3.Connection, sweep_id: int, agent_id: int) -> sqlite3.Row
     lost = silence.lost_before()
     trials.give_up(conn, lost)
     return trials.take_waiting(conn, sweep_id, agent_id, lost)
+
+
+def _made(
+    conn: sqlite3.Connection, sweep_id: int, agent_id: int, config: Mapping[str, Any], study: Study
+) -> sqlite3.Row | None:
+    """A run of what the study proposed; None too where the sweep was edited meanwhile. Raises Taken."""
+    sweep = sweeps.by_id(conn, sweep_id)
+    if sweep is None or not study.is_of(sweep):
+        return None
+    return trials.claim(conn, sweep_id, agent_id, config, study.settings.repeats)
+
+
+def _exhaust(conn: sqlite3.Connection, sweep_id: int, study: Study) -> None:
+    """The study has nothing left to propose, which says nothing of a sweep that was edited meanwhile."""
+    sweep = sweeps.by_id(conn, sweep_id)
+    if sweep is not None and study.is_of(sweep):
+        sweeps.update(conn, sweep_id, exhausted=1)
 
 
 def _close(conn: sqlite3.Connection, sweep_id: int, agent_id: int) -> bool:

@@ -62,6 +62,10 @@ class Study:
         self._alive: dict[int, _Alive] = {}  # by the runs' rows
         self._primed = False
 
+    def is_of(self, sweep: sqlite3.Row) -> bool:
+        """Whether it searches the sweep as it is: whether nobody has edited its configuration since."""
+        return bool(self.config == sweep["config"])
+
     def follow(self, conn: sqlite3.Connection) -> dict[int, StopDecision]:
         """Tell the search what has changed in the rows. Returns which runs (by row) to stop early, and why."""
         if not self._primed:
@@ -164,7 +168,7 @@ class Studies:
         """The sweep's study; a new one when its configuration was edited. Raises SettingsError."""
         with self._lock:
             study = self._kept.get(sweep["id"])
-            if study is None or study.config != sweep["config"]:
+            if study is None or not study.is_of(sweep):
                 study = self._kept[sweep["id"]] = Study(sweep, database)
             self._kept.move_to_end(sweep["id"])
             now = time.monotonic()

@@ -114,6 +114,26 @@ class WandbApi:
             raise NotFound(f"there is no sweep {ref.path} on {self._where}")
         return str(node.get("config") or "")
 
+    def edit_sweep(
+        self,
+        ref: SweepRef,
+        config: Mapping[str, Any],
+        name: str | None = None,
+        description: str | None = None,
+        state: str | None = None,
+    ) -> list[str]:
+        """Give a sweep another configuration, and a name, a description and a state where these are given.
+
+        Returns the backend's warnings. Raises NotFound.
+        """
+        node = self._sweep_node(ref)
+        if node is None:
+            raise NotFound(f"there is no sweep {ref.path} on {self._where}")
+        given = {"config": to_yaml(config), "displayName": name, "description": description, "state": state}
+        place = {"id": node["id"], "entity": ref.entity, "project": ref.project}
+        answer = self._ask(queries.UPSERT_SWEEP, **place, **given)
+        return [str(warning) for warning in at(answer, "upsertSweep", "configValidationWarnings") or []]
+
     def set_state(self, ref: SweepRef, state: str) -> None:
         """RUNNING, PAUSED, FINISHED (no more trials) or CANCELED (running trials are stopped too)."""
         if state not in STATES:

@@ -114,7 +114,7 @@ class BayesEngine(RandomEngine):
         keys = [int(name.removeprefix(_ENDED)) for name in missing if name.startswith(_ENDED)]
         ended = self.ledger.configurations(keys) if keys else {}
         for name in missing:
-            self._encoded[name] = self._params(self._config(name, ended))
+            self._encoded[name] = self._params(self._config(name, ended), is_prior=name.startswith(_PRIOR))
         self._encoded = {name: self._encoded[name] for name in values}
         return self._encoded
 
@@ -125,8 +125,10 @@ class BayesEngine(RandomEngine):
             self._prior[int(name.removeprefix(_PRIOR))].config if name.startswith(_PRIOR) else self._runs[name].config
         )
 
-    def _params(self, config: Mapping[str, Any]) -> Params | None:
+    def _params(self, config: Mapping[str, Any], is_prior: bool) -> Params | None:
         flat = self.space.flat(config)
+        if not is_prior and not self.space.holds(flat):
+            return None  # of a sweep that was edited: what is held fast must be the same, too
         params = {one.name: one.encode(flat.get(one.name)) for one in self._varying}
         return None if None in params.values() else params
 

@@ -495,3 +495,41 @@ def test_a_local_controllers_schedule_becomes_runs(make: Make) -> None:
     sweep.end(command["run_id"])
     sweep.change(controller=json.dumps({"schedule": [{"id": "s2", "data": {"args": None}}]}))
     assert sweep.beat(agent) == [{"type": "exit"}]
+
+
+def test_what_was_proposed_before_an_edit_is_not_handed_out_after_it(make: Make) -> None:
+    sweep = make({**GRID, "parameters": {"a": {"values": [1]}}})
+    agent = sweep.agent()
+    sweep.beat(sweep.agent())
+    study = sweep.scheduler._studies.of(sweep.row, sweep.database)
+    ask = study.engine.ask_n_runs
+
+    def edited(n: int) -> Any:
+        asked = ask(n)
+        sweep.change(config=json.dumps({**GRID, "parameters": {"a": {"values": [5]}}}))
+        return asked
+
+    for given in (None, 5):  # used up by the old configuration; then the new one
+        study.engine.ask_n_runs = edited if given is None else ask  # type: ignore[method-assign]
+        commands = sweep.beat(agent)
+        assert [command["args"]["a"]["value"] for command in commands] == ([] if given is None else [given])
+    assert not sweep.row["exhausted"]
+
+
+def test_a_run_that_is_not_made_because_of_an_edit_is_forgotten(make: Make) -> None:
+    sweep = make({**GRID, "parameters": {"a": {"values": [1, 2]}}})
+    agent = sweep.agent()
+    sweep.take(sweep.agent())
+    study = sweep.scheduler._studies.of(sweep.row, sweep.database)
+    ask = study.engine.ask_n_runs
+
+    def edited(n: int) -> Any:
+        asked = ask(n)
+        assert asked and asked[0].config == {"a": 2}
+        sweep.change(config=json.dumps({**GRID, "parameters": {"a": {"values": [5]}}}))
+        return asked
+
+    study.engine.ask_n_runs = edited  # type: ignore[method-assign]
+    assert sweep.beat(agent) == []
+    (command,) = sweep.beat(agent)
+    assert command["args"] == {"a": {"value": 5}}

@@ -185,6 +185,21 @@ def test_bayes_learns(goal: str) -> None:
     assert near >= 8
 
 
+@pytest.mark.parametrize(("epochs", "prior", "learns"), [(9, False, True), (2, False, False), (2, True, True)])
+def test_bayes_learns_from_its_own_space_and_from_any_prior_run(epochs: int, prior: bool, learns: bool) -> None:
+    """A sweep that was edited has runs with other fixed parameters; those of prior runs may differ."""
+    engine = make("bayes", {"x": {"min": 0.0, "max": 1.0}, "epochs": {"value": 9}})
+    for n in range(40):
+        x = n / 39
+        run = finished({"x": x, "epochs": epochs}, (x - 0.9) ** 2)
+        if prior:
+            engine.tell_existing_finished_run(run)
+        else:
+            engine.tell_run(engine.tell_existing_active_run(run), run)
+    mean = sum(abs(one.config["x"] - 0.9) for one in ask(engine, 8)) / 8
+    assert (mean < 0.2) == learns, mean
+
+
 def test_bayes_asks_quickly_with_pending_runs() -> None:
     engine = make("bayes", SPACE)
     slowest = 0.0
