@@ -156,6 +156,16 @@ def test_a_backend_that_takes_no_change_is_told_in_one_message(
     assert caught.value.hint and f"--prior {ref.entity}/edit/sweeps/{ref.id}" in caught.value.hint
 
 
+def test_wandbs_own_update_does_the_same(api: WandbApi, new: Spec) -> None:
+    ref = api.create_sweep(GRID, "edit")
+    assert next_of(api, ref) == {"x": 1}
+    new(GRID, parameters={"x": {"values": [1, 9]}})
+    command = ["wandb", "sweep", "--update", ref.path, "new.yaml"]
+    done = subprocess.run([sys.executable, "-m", *command], text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert [next_of(api, ref), next_of(api, ref)] == [{"x": 9}, None]
+
+
 def sweepkit(*words: str, code: int = 0, **more: Any) -> subprocess.CompletedProcess[str]:
     done = subprocess.run([sys.executable, "-m", "sweepkit", *words], text=True, capture_output=True, **more)
     assert done.returncode == code, done.stdout + done.stderr
