@@ -19,8 +19,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ["run", "list", "check", "plan", "create", "edit", "agents", "retry", "status", "logs", "stop", "pause", "resume"]
-COMMANDS += ["cancel", "best", "promote", "compare", "export", "serve", "user", "backup", "restore", "gc", "doctor"]
+COMMANDS = ["run", "list", "check", "plan", "create", "edit", "agents", "retry", "status", "logs", "stop", "pause"]
+COMMANDS += ["resume", "cancel", "best", "promote", "compare", "export", "serve", "user", "backup", "restore", "gc"]
+COMMANDS += ["doctor"]
 # A user's own script: it logs a loss, and takes its time if it is asked to.
 SCRIPT = """
 import time
