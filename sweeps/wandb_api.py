@@ -129,7 +129,12 @@ class WandbApi:
         node = self._sweep_node(ref)
         if node is None:
             raise NotFound(f"there is no sweep {ref.path} on {self._where}")
-        given = {"config": to_yaml(config), "displayName": name, "description": description, "state": state}
+        given: dict[str, Any] = {
+            "config": to_yaml(config),
+            "displayName": name,
+            "description": description,
+            "state": state,
+        }
         place = {"id": node["id"], "entity": ref.entity, "project": ref.project}
         answer = self._ask(queries.UPSERT_SWEEP, **place, **given)
         return [str(warning) for warning in at(answer, "upsertSweep", "configValidationWarnings") or []]
