@@ -208,7 +208,7 @@ def check(config: Any) -> None:
     SWEEP(config, ())
     for rule in (_metric_rules, _early_terminate_rules, _scheduler_rules, _order_rules):
         rule(config)
-    if "parameters" not in config and "scheduler" not in config:
+    if "parameters" not in config and "search_space" not in config.get("scheduler", {}):
         raise Problem((), "a sweep needs the key `parameters`", "add `parameters:` with what to search", key=True)
 
 
@@ -250,6 +250,8 @@ def _scheduler_rules(config: Mapping[str, Any]) -> None:
         return
     if "early_terminate" in config:
         raise Problem(("scheduler",), "`scheduler` and `early_terminate` exclude each other", "keep one", key=True)
+    if config.get("controller", {}).get("type") == "local":
+        raise Problem(("scheduler",), "`scheduler` and a local `controller` exclude each other", "keep one", key=True)
     if (scheduler["engine"] == "wandb") == custom:
         allowed = "grid, random or bayes" if custom else "custom"
         message = f"`engine: {scheduler['engine']}` needs method {allowed}, not {config['method']}"

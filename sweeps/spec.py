@@ -14,7 +14,7 @@ from .. import space
 from ..distributions import Parameter, SpaceError
 from ..errors import UsageError
 from ..space import Space
-from . import catalog, document, schema
+from . import catalog, document, scheduler_key, schema
 from .document import Document, Fault
 from .metric import Metric
 from .schema import Problem
@@ -141,20 +141,10 @@ def _find(name: str) -> Path:
         raise UsageError(f"{name} is a folder, not a sweep YAML")
     meant = space.closest(path.stem, library)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        likely = _neighbour(path)
+        likely = scheduler_key.neighbour(path)
         hint = f"did you mean {likely}?" if likely else _library_hint(meant)
         raise UsageError(f"there is no file {name}", hint)
     raise UsageError(f"there is no file {name}, and no sweep of that name in the library", _library_hint(meant))
-
-
-def _neighbour(path: Path) -> Path | None:
-    """A file of the same kind in the same folder, whose name is nearly that of ``path``."""
-    try:
-        there = {file.stem: file for file in path.parent.iterdir() if file.suffix == path.suffix}
-    except (OSError, ValueError):
-        return None
-    meant = space.closest(path.stem, there)
-    return there[meant] if meant else None
 
 
 def _library_hint(meant: str | None) -> str:
@@ -178,20 +168,22 @@ def _checked(read: Document, path: Path) -> Spec:
         if read.value["method"] == "grid":
             parameters.grid_size()
         _check_program(read.value)
+        scheduler_key.check(read.value, parameters, path.parent)
     except Problem as problem:
         line, column = read.position(problem.path, problem.key)
         raise Fault(problem.message, line, column, problem.fix) from problem
     except SpaceError as error:
         raise _space_fault(read, error) from error
     warnings = sorted(_warnings(read, parameters), key=lambda warning: (warning.line, warning.column))
-    return Spec(path, read.value, read.text, parameters, tuple(warnings))
+    config = scheduler_key.placed(read.value, path.parent)
+    return Spec(path, config, read.text, parameters, tuple(warnings))
 
 
 def _check_program(config: Mapping[str, Any]) -> None:
     program = schema.program_file(config)
     if program is None or os.path.isfile(program):
         return
-    meant = _neighbour(Path(program))
+    meant = scheduler_key.neighbour(Path(program))
     fix = f"did you mean `{meant}`?" if meant else f"it is looked for in {Path.cwd()}; run from its folder"
     raise Problem(("program",), f"there is no program {program}", fix)
 
@@ -230,6 +222,8 @@ def _warnings(read: Document, parameters: Space) -> Iterator[Warning]:
         message = f"without `run_cap` a {config['method']} search goes on until it is stopped"
         yield Warning(message, *read.position(("method",)), "add `run_cap: 20`")
     yield from _goal_warnings(read)
+    for place, message, fix in scheduler_key.warnings(config):
+        yield Warning(message, *read.position(place), fix)
     for parameter in parameters.parameters:
         yield from _log_trap(read, parameter)
         yield from _left_to_inference(read, parameter)

@@ -75,10 +75,9 @@ def test_every_key_of_wandbs_schema_is_accepted() -> None:
         """
     )
     assert sweep.metric == spec.Metric("val_acc", "maximize", 0.99)
-    assert (
-        load("method: custom\nscheduler: {engine: optuna, source: s.py, search_space: f}\nprogram: train.py").count()
-        is None
-    )
+    Path("s.py").write_text("def f(trial): return {}")
+    custom = "method: custom\nscheduler: {engine: optuna, source: s.py, search_space: f}\nmetric: {name: loss}\n"
+    assert load(f"{custom}program: train.py").count() is None
     load("job: j\n" + GOOD.replace("program: train.py\n", ""))
 
 
