@@ -100,6 +100,8 @@ _AGENT_OPTIONS = (
     click.option("--isolation", type=click.Choice(("warm", "process")), default="warm", show_default=True,
                  help="Fork trials from a process that has done their imports, or start each afresh."),
     click.option("--preload", metavar="MODULE", multiple=True, help="Import this, too, for warm trials; repeatable."),
+    click.option("--no-search", "search", flag_value=False, default=True,
+                 help="Leave the search of a sweep with a `scheduler:` to another process."),
 )
 # fmt: on
 

@@ -132,6 +132,10 @@ def create(api: WandbApi, spec: Spec, project: str | None, priors: Sequence[str]
 
 def run(api: WandbApi, spec: Spec, project: str | None, slots: list[Slot], options: Options) -> Result:
     """The story from a sweep to its promoted, compared winner. What fails after the trials is told and goes by."""
+    from .agents.searcher import check
+
+    if options.agents.search:
+        check(spec.config)
     ref = create(api, spec, project, options.priors)
     message(f"sweep {ref.path} at {ref.url(api.backend)}")
     result = Result(ref, spec.metric)

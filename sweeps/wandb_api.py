@@ -148,6 +148,14 @@ class WandbApi:
             raise NotFound(f"there is no sweep {ref.path} on {self._where}")
         self._ask(queries.UPSERT_SWEEP, id=node["id"], state=state, entity=ref.entity, project=ref.project)
 
+    def last_search(self, ref: SweepRef) -> str | None:
+        """When a scheduler outside the server was heard of last: by its controller run, to which it logs."""
+        place = {"entity": ref.entity, "project": ref.project}
+        name = at(self._find(queries.CONTROLLER, **place, name=ref.id), "project", "sweep", "controllerRunName")
+        answer = self._find(queries.LAST_BEAT, **place, name=name) if name else {}
+        beat = at(answer, "project", "run", "heartbeatAt")
+        return str(beat) if beat else None
+
     def agents(self, ref: SweepRef) -> list[dict[str, Any]]:
         """The sweep's agents: id, name, host, state, totalRuns, createdAt, heartbeatAt, and in runs the latest few."""
         answer = self._ask(queries.AGENTS, entity=ref.entity, project=ref.project, name=ref.id)

@@ -72,6 +72,12 @@ AGENTS = """query SweepAgents($entity: String, $project: String, $name: String!)
       runs(first: 3, order: "-heartbeat_at") { edges { node { name state } } } } } }
   } }
 }"""
+CONTROLLER = """query SweepController($entity: String, $project: String, $name: String!) {
+  project(name: $project, entityName: $entity) { sweep(sweepName: $name) { controllerRunName } }
+}"""
+LAST_BEAT = """query LastBeat($entity: String, $project: String, $name: String!) {
+  project(name: $project, entityName: $entity) { run(name: $name) { heartbeatAt } }
+}"""
 CREATE_AGENT = """mutation CreateAgent($host: String!, $project: String, $entity: String, $sweep: String!) {
   createAgent(input: {host: $host, projectName: $project, entityName: $entity, sweep: $sweep}) { agent { id } }
 }"""

@@ -23,6 +23,8 @@ class AgentOptions:
 
     ``isolation`` is "warm" (trials are forks of a process that has done the program's imports, where that is possible)
     or "process" (each starts from nothing); ``preload`` names modules to import beside those of the program's lines.
+
+    ``search`` is whether this command may search for a sweep that has a ``scheduler:``.
     """
 
     gpus: str | None = None
@@ -34,6 +36,7 @@ class AgentOptions:
     trial_timeout: float | None = None
     isolation: str = "warm"
     preload: tuple[str, ...] = ()
+    search: bool = True
 
 
 DEFAULTS = AgentOptions()

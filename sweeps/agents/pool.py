@@ -16,7 +16,7 @@ from ...errors import SweepkitError
 from ..metric import metric_in
 from ..scores import Scores
 from ..wandb_api import Run, SweepRef, WandbApi
-from . import command, leftovers
+from . import command, leftovers, searcher
 from .crew import Crew, Ticket, keep_leases, release
 from .devices import Slot
 from .isolation import launchers
@@ -65,6 +65,8 @@ def run_agents(
     """
     sweep = api.sweep(ref)
     command.check(sweep.config, os.environ)
+    if tickets is None and options.search:
+        searcher.check(sweep.config)
     count = count if tickets is None else len(tickets)
     view = make_view(slots, sweep.config, count, expected if expected is not None else sweep.expected, quiet)
     crew = Crew(ref, sweep.config, api.backend, view, options, count, tickets is None, list(tickets or ()))
@@ -74,7 +76,7 @@ def run_agents(
     later = [place.slot(number, number + 1) for place in growing.values() for number in range(place.count, place.most)]
     leftovers.clear()
     kept = launchers(sweep.config, [*slots, *later], api.backend, options, view.say)
-    with view, kept as crew.launchers, Presses(crew, workers) as presses:
+    with view, kept as crew.launchers, searcher.searching(api, crew, len(slots)), Presses(crew, workers) as presses:
         watcher = threading.Thread(target=_watch, args=(api, crew, workers, view), daemon=True)
         packing = [threading.Thread(target=_pack, args=(api, crew, workers), daemon=True)] if crew.packers else []
         keeper = threading.Thread(target=_keep, args=(api, crew, workers), daemon=True)
