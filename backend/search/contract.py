@@ -23,6 +23,7 @@ ENDINGS = ("finished", "failed", "crashed", "killed")
 MOST = 10_000  # configurations that a finite space of a case has at most
 _SEEDS = range(5)  # courses that a case is led through by ``check``
 _STEPS = 60
+_COURSES: tuple[list[list[float]], ...] = ([], [[]], [[1.0]], [[1.0], [1.0, 0.5]])  # what a run tells on its way
 
 
 class Broken(AssertionError):
@@ -114,7 +115,7 @@ def asks_give_up_to_n(case: Case) -> None:
 def every_ending_is_taken(case: Case) -> None:
     """A run may end in any state, with or without a value of the metric, and from any state."""
     for ending in ENDINGS:
-        for course in ([], [[]], [[1.0]], [[1.0], [1.0, 0.5]]):
+        for course in _COURSES:
             engine = case.make()
             for suggestion in _ask(engine, 1) or ():
                 config = case.dialect.config(suggestion)
@@ -141,7 +142,7 @@ def a_finite_space_is_walked_once(case: Case) -> None:
     """Every configuration comes once, then ``ask_n_runs`` is empty, and stays so."""
     if case.size is None:
         return
-    engine, seen = case.make(), []
+    engine, seen = case.make(), list[str]()
     while len(seen) <= case.size <= MOST:
         asked = _ask(engine, 2)
         if asked is None:

@@ -128,14 +128,15 @@ class Searcher(threading.Thread):
         looked = time.monotonic()
         while (code := self._process.poll()) is None:
             if self._ending.wait(_POLL):
-                return self._end(self._process)
+                self._end(self._process)
+                return None
             if time.monotonic() > looked + _LOOK:
                 looked = time.monotonic()
                 if self._batch() > batch:  # more agents came: it is asked for more runs at a time
                     self._end(self._process)
                     batch = self._batch()
                     self._process = self._start(batch)
-        self._left = self._attempt(lambda: self._api.last_search(self._crew.ref)) or ""
+        self._left = self._attempt(lambda: self._api.last_search(self._crew.ref) or "") or ""
         return code
 
     def _start(self, batch: int) -> Process:
