@@ -1,7 +1,7 @@
 """One hyperparameter: W&B's distributions, what each may be given, and how it is drawn, inverted and walked.
 
 Source of the meanings: https://docs.wandb.ai/models/sweeps/sweep-config-keys and the behaviour of W&B's own search
-package (``sweeps`` 0.3 on PyPI). One promise goes further: a quantized sample never leaves its bounds.
+package (``sweeps`` 0.3 on PyPI), which tests ask. What is done otherwise on purpose stands in docs/search.md.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Parameter:
     max: float = 1.0
     mu: float = 0.0
     sigma: float = 1.0
-    q: float = 1
+    q: float = 1.0
     a: float = 1.0
     b: float = 1.0
 
@@ -100,7 +100,8 @@ class Parameter:
     def grid(self) -> Sequence[Any]:
         """The values of a grid search, counted without being listed. Raises SpaceError where W&B's grid refuses.
 
-        ``q_uniform`` steps from min by q and stays below max, as numpy.arange does in W&B's grid.
+        ``q_uniform`` steps from min by q and stays below max, as numpy.arange does in W&B's grid. Of values that are
+        alike, the first one's place and the last one's text count.
         """
         return self._grid
 
@@ -112,11 +113,11 @@ class Parameter:
         """Where a grid search has a value among those of ``grid``; None for one that it does not have."""
         grid = self._grid
         if isinstance(grid, tuple):
-            return self._grid_positions.get(canonical(value))
+            return self._grid_positions.get(_alike(value))
         if not _is_number(value):
             return None
         position = round((value - grid[0]) / (grid[1] - grid[0])) if len(grid) > 1 else 0
-        found = 0 <= position < len(grid) and canonical(grid[position]) == canonical(value)
+        found = 0 <= position < len(grid) and _alike(grid[position]) == _alike(value)
         return position if found else None
 
     def size(self) -> int | None:
@@ -186,7 +187,7 @@ class Parameter:
         if self.distribution == "constant":
             return (self.value,)
         if self.distribution == "categorical":
-            return tuple({canonical(value): value for value in self.values}.values())
+            return tuple({_alike(value): value for value in self.values}.values())
         if self.distribution == "int_uniform":
             return range(int(self.min), int(self.max) + 1)
         if self.distribution == "q_uniform":
@@ -195,7 +196,7 @@ class Parameter:
 
     @cached_property
     def _grid_positions(self) -> dict[str, int]:
-        return {canonical(value): position for position, value in enumerate(self._grid)}
+        return {_alike(value): position for position, value in enumerate(self._grid)}
 
     def _category(self, u: float) -> int:
         if not self.probabilities:
@@ -256,11 +257,16 @@ def _spelled(value: Any) -> str:
     return canonical(value)
 
 
+def _alike(value: Any) -> str:
+    """The text by which two values are one in W&B's grid: 1.0 is 1. Within lists and mappings they are two."""
+    return canonical(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
 class _Steps(Sequence[float]):
-    """The numbers from ``low`` up to, but without, ``high``, a step ``q`` apart."""
+    """The numbers from ``low`` up to, but without, ``high``, a step ``q`` apart; whole where all three are."""
 
     def __init__(self, low: float, high: float, q: float) -> None:
-        self._low, self._q = low, q
+        self._low, self._q = low if isinstance(high, int) else float(low), q
         self._count = max(math.ceil((high - low) / q - 1e-9), 1)
 
     def __len__(self) -> int:

@@ -17,7 +17,7 @@ from .distributions import DISTRIBUTIONS, Parameter, SpaceError, canonical
 __all__ = ["Parameter", "Space", "SpaceError", "canonical", "closest", "parse"]
 
 KEYS = ("distribution", "value", "values", "probabilities", "min", "max", "mu", "sigma", "q", "a", "b", "parameters")
-DEFAULTS: dict[str, float] = {"mu": 0.0, "sigma": 1.0, "q": 1, "a": 1.0, "b": 1.0}
+DEFAULTS: dict[str, float] = {"mu": 0.0, "sigma": 1.0, "q": 1.0, "a": 1.0, "b": 1.0}
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # what W&B's schema allows
 _EXACT = 2**53  # whole numbers up to here survive JSON and floating point
@@ -30,7 +30,7 @@ _EXPONENT_LIMIT = 700.0  # exp(709.8) is the largest float
 
 @dataclass(frozen=True)
 class Space:
-    """All parameters of a sweep, sorted by name."""
+    """All parameters of a sweep, sorted by name, level by level, as W&B sorts them."""
 
     parameters: tuple[Parameter, ...]
 
@@ -107,10 +107,12 @@ _ABSENT = object()
 
 def parse(parameters: Mapping[str, Any]) -> Space:
     """The space that a sweep's ``parameters`` describe. Raises SpaceError, whatever it is given."""
-    found = sorted(_walk(parameters, ()), key=lambda parameter: parameter.name)
-    for one, other in zip(found, found[1:], strict=False):
-        if one.name == other.name:
-            raise SpaceError(f"two parameters are called {one.name}", other.path)
+    found = sorted(_walk(parameters, ()), key=lambda parameter: parameter.path)
+    named: set[str] = set()
+    for parameter in found:
+        if parameter.name in named:
+            raise SpaceError(f"two parameters are called {parameter.name}", parameter.path)
+        named.add(parameter.name)
     return Space(tuple(found))
 
 
@@ -224,15 +226,21 @@ class _Reader:
         if "values" in keys:
             return "categorical_w_probabilities" if "probabilities" in keys else "categorical"
         if "min" in keys and "max" in keys:
-            whole = all(isinstance(keys[key], int) for key in ("min", "max"))
-            quantized = "q_uniform" if "q" in keys else "uniform"
-            return "int_uniform" if whole and "q" not in keys else quantized
+            if "q" in keys:
+                raise self._unsaid("q_uniform")
+            return "int_uniform" if all(isinstance(keys[key], int) for key in ("min", "max")) else "uniform"
         if "mu" in keys or "sigma" in keys:
-            return "q_normal" if "q" in keys else "normal"
+            raise self._unsaid("q_normal" if "q" in keys else "normal")
+        if "a" in keys or "b" in keys:
+            raise self._unsaid("q_beta" if "q" in keys else "beta")
         for one, other in (("min", "max"), ("max", "min")):
             if one in keys:
                 raise self._error(f"`{one}` is given without `{other}`", one, f"add `{other}:`")
         raise self._error("it says neither what values it takes nor how they are distributed", None, _WAYS)
+
+    def _unsaid(self, distribution: str) -> SpaceError:
+        what = f"it needs `distribution`: W&B takes no {distribution} for granted"
+        return self._error(what, None, f"write `distribution: {distribution}`")
 
     def _read(self, key: str) -> Any:
         if key not in self.entry:

@@ -226,7 +226,6 @@ def _warnings(read: Document, parameters: Space) -> Iterator[Warning]:
         yield Warning(message, *read.position(place), fix)
     for parameter in parameters.parameters:
         yield from _log_trap(read, parameter)
-        yield from _left_to_inference(read, parameter)
 
 
 def _goal_warnings(read: Document) -> Iterator[Warning]:
@@ -252,12 +251,3 @@ def _log_trap(read: Document, parameter: Parameter) -> Iterator[Warning]:
     )
     position = read.position((*_yaml_path(parameter.path), "distribution"))
     yield Warning(message, *position, f"write `distribution: {kind}_values` if min and max are the values themselves")
-
-
-def _left_to_inference(read: Document, parameter: Parameter) -> Iterator[Warning]:
-    where = _yaml_path(parameter.path)
-    if parameter.distribution not in ("normal", "q_normal", "q_uniform"):
-        return
-    if read.position((*where, "distribution")) == read.position(where):  # not there
-        message = f"{parameter.name}: W&B wants the distribution of such a parameter written out"
-        yield Warning(message, *read.position(where), f"add `distribution: {parameter.distribution}`")

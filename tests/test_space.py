@@ -35,7 +35,6 @@ def refused(parameters: Any) -> SpaceError:
         ({"min": 1, "max": 3}, "int_uniform"),
         ({"min": 1, "max": 3.0}, "uniform"),
         ({"min": 0.0, "max": 3}, "uniform"),
-        ({"mu": 1, "sigma": 2}, "normal"),
     ],
 )
 def test_the_distribution_is_inferred_as_wandb_does(entry: dict[str, Any], distribution: str) -> None:
@@ -56,7 +55,8 @@ QUANTILES = [
     ({"distribution": "normal", "mu": 5, "sigma": 2}, (2.436896868910799, 5.0, 7.563103131089201)),
     ({"distribution": "q_normal", "mu": 5, "sigma": 2, "q": 0.5}, (2.5, 5.0, 7.5)),
     ({"distribution": "log_normal"}, (math.exp(-1.2815515655446004), 1.0, math.exp(1.2815515655446004))),
-    ({"distribution": "q_log_normal", "mu": 2, "sigma": 1}, (2, 7, 27)),
+    ({"distribution": "q_log_normal", "mu": 2, "sigma": 1, "q": 1}, (2, 7, 27)),
+    ({"distribution": "q_log_normal", "mu": 2, "sigma": 1}, (2.0, 7.0, 27.0)),
     ({"distribution": "beta", "a": 2, "b": 1}, (math.sqrt(0.1), math.sqrt(0.5), math.sqrt(0.9))),
     ({"distribution": "q_beta", "a": 2, "b": 1, "q": 0.1}, (0.3, 0.7, 0.9)),
     ({"values": ["a", "b", "c"]}, ("a", "b", "c")),
@@ -155,6 +155,26 @@ def test_nested_parameters_have_dotted_names_and_give_nested_configurations() ->
     assert nested.flat({"width": 16, "optimizer": 3}) == {"width": 16}
 
 
+def test_whole_numbers_out_of_a_run_are_the_values_that_are_meant() -> None:
+    """W&B's client makes 1 of 1.0."""
+    read = space.parse(
+        {
+            "listed": {"values": [0.5, 1.0, True]},
+            "real": {"min": 0.0, "max": 2.0},
+            "whole": {"distribution": "q_uniform", "min": 0, "max": 4, "q": 2},
+            "step": {"distribution": "q_uniform", "min": 0, "max": 4, "q": 0.5},
+            "n": {"min": 1, "max": 3},
+            "same": {"value": 3.0},
+        }
+    )
+    sent = {"listed": 1, "real": 1, "whole": 2.0, "step": 1, "n": 2.0, "same": 3}
+    meant = {"listed": 1.0, "real": 1.0, "whole": 2, "step": 1.0, "n": 2, "same": 3.0}
+    assert space.canonical(read.flat(sent)) == space.canonical(meant)
+    assert space.canonical(read.flat(meant)) == space.canonical(meant)
+    foreign = {"listed": True, "real": "1", "n": 2.5, "same": 4}
+    assert space.canonical(read.flat(foreign)) == space.canonical(foreign)
+
+
 def test_a_dot_in_a_plain_name_is_only_a_dot() -> None:
     dotted = space.parse({"model.width": {"value": 8}})
     assert dotted.configuration(dotted.grid_at(0)) == {"model.width": 8}
@@ -175,7 +195,11 @@ def test_grid_values_are_those_of_wandb() -> None:
     assert one(distribution="q_uniform", min=1, max=1.3, q=0.1).grid_values() == [1.0, 1.1, 1.2]
     assert one(distribution="q_uniform", min=1, max=10, q=3).grid_values() == [1, 4, 7]
     values = one(values=[1, 1.0, True, 1, "1", {"a": 1}, {"a": 1}]).grid_values()
-    assert [space.canonical(value) for value in values] == ["1", "1.0", "true", '"1"', '{"a":1}']
+    assert [space.canonical(value) for value in values] == ["1", "true", '"1"', '{"a":1}']
+    assert (
+        space.canonical(one(values=[2, 3.0, 2.0, 3]).grid_values()) == "[2.0,3]"
+    )  # the place of the first, as the last
+    assert space.canonical(one(distribution="q_uniform", min=0, max=4.0, q=2).grid_values()) == "[0.0,2.0]"
 
 
 scalars = st.one_of(st.integers(-9, 9), st.booleans(), st.sampled_from(["a", "b", ""]), st.none(), st.floats(-1, 1))
@@ -189,6 +213,12 @@ grid_entries = st.one_of(
 )
 
 
+def sent(flat: dict[str, Any]) -> str:
+    """A configuration as W&B's client sends it, 1.0 as 1."""
+    whole = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in flat.items()}
+    return space.canonical(whole)
+
+
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abc"), grid_entries, min_size=1, max_size=3), scalars)
 def test_a_place_in_the_grid_is_found_by_what_stands_there(entries: dict[str, Any], foreign: Any) -> None:
@@ -196,9 +226,8 @@ def test_a_place_in_the_grid_is_found_by_what_stands_there(entries: dict[str, An
     walked = [grid.grid_at(index) for index in range(grid.grid_size())]
     assert [grid.grid_position(flat) for flat in walked] == list(range(len(walked)))
     other = {**walked[0], grid.parameters[0].name: foreign}
-    texts = [space.canonical(flat) for flat in walked]
-    text = space.canonical(other)
-    assert grid.grid_position(other) == (texts.index(text) if text in texts else None)
+    places = {sent(flat): place for place, flat in enumerate(walked)}
+    assert grid.grid_position(other) == places.get(sent(other))
     assert grid.grid_position({}) is None
 
 
@@ -284,6 +313,9 @@ BAD = [
     ({"distribution": "normal", "min": 1}, "min", "does not belong"),
     ({"value": 1, "parameters": {"a": {"value": 1}}}, "value", "beside nested"),
     ({"vales": [1]}, "vales", "unknown key"),
+    ({"mu": 1, "sigma": 2}, None, "takes no normal for granted"),
+    ({"min": 0, "max": 9, "q": 3}, None, "takes no q_uniform for granted"),
+    ({"a": 2}, None, "takes no beta for granted"),
     ({}, None, "neither"),
     (0.1, None, "no parameter"),
     ([1, 2], None, "no parameter"),

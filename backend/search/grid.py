@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from ...permutation import Permutation
+from ...space import canonical
 from .interface import Engine, RunWithMetrics
 
 
@@ -53,6 +54,12 @@ class GridEngine(Engine):
             position = self._position(config)
             if position is not None and position < self.ledger.position:
                 yield self._at(position)
+
+    def _text(self, config: Mapping[str, Any]) -> str:
+        position = self.space.grid_position(self.space.flat(config))
+        if position is None:
+            return super()._text(config)
+        return canonical(self.space.configuration(self.space.grid_at(position)))
 
     def _forgotten(self, run: RunWithMetrics) -> None:
         """Walk again from there: what is taken is passed over, what was given back is found."""

@@ -55,11 +55,14 @@ class Hyperband:
             raise HyperbandError("`early_terminate` needs `min_iter`, or `max_iter` and `s`")
         if not bands:
             raise HyperbandError("early_terminate gives no band: raise `max_iter` or `s`, or lower `eta`")
-        return cls(bands, eta, given.get("strict", True) is True)
+        strict = given.get("strict", True)
+        if not isinstance(strict, bool):
+            raise HyperbandError(f"`strict` of early_terminate must be true or false, not {strict!r}")
+        return cls(bands, eta, strict)
 
     def rank(self, runs: int) -> int:
         """Which of the sorted values of the ``runs`` that reached a band is its threshold, counted from 0."""
-        return int(runs / self.eta)
+        return int(1.0 / self.eta * runs)  # rounded as W&B rounds it
 
     def decide(
         self, running: Mapping[str, Sequence[float]], threshold: Callable[[int], float | None], metric: Metric
@@ -102,7 +105,13 @@ def _down(max_iter: float, s: float, eta: float) -> tuple[int, ...]:
 def _up(min_iter: float, eta: float) -> tuple[int, ...]:
     if min_iter < 1:
         raise HyperbandError(f"`min_iter` of early_terminate must be at least 1, not {min_iter}")
-    bands = {int(min_iter * eta**k) for k in range(_MOST_BANDS) if min_iter * eta**k < 2**53}
+    bands: set[int] = set()
+    band = min_iter
+    for _ in range(_MOST_BANDS):
+        if band >= 2**53:
+            break
+        bands.add(int(band))
+        band *= eta
     return tuple(sorted(bands))
 
 

@@ -181,11 +181,15 @@ class Engine(ABC):
         """How many runs the sweep has, those that were asked for counted in: what the next one is drawn by."""
         return self.ledger.ended() + len(self._runs)
 
+    def _text(self, config: Mapping[str, Any]) -> str:
+        """The canonical text of what a run tries, as it would be proposed."""
+        return canonical(self.space.configuration(self.space.flat(config)))
+
     def _add(self, run: RunWithMetrics) -> str:
         run_id = f"{self.seed}-{self._named}"
         self._named += 1
         self._runs[run_id] = run
-        text = self._texts[run_id] = canonical(self.space.configuration(self.space.flat(run.config)))
+        text = self._texts[run_id] = self._text(run.config)
         self._taken[text] += 1
         return run_id
 

@@ -25,8 +25,19 @@ def draw(parameter: dict[str, Any], count: int, seed: int) -> list[Any]:
     return [drawn.sample() for _ in range(count)]
 
 
-def grid(parameters: dict[str, Any], most: int) -> list[dict[str, Any]]:
-    found = sweeps.next_runs({"method": "grid", "parameters": parameters}, [], n=most)
+def read(parameter: dict[str, Any]) -> str:
+    """The distribution, by the name that the engine's sources have for it."""
+    return str(HyperParameter("p", parameter).type)
+
+
+def quantiles(parameter: dict[str, Any], shares: list[float]) -> list[Any]:
+    read = HyperParameter("p", parameter)
+    return [read.ppf(share) for share in shares]
+
+
+def grid(parameters: dict[str, Any], runs: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    known = [sweeps.SweepRun(**run) for run in runs]
+    found = sweeps.next_runs({"method": "grid", "parameters": parameters}, known, n=most)
     return [_plain(run.config) for run in found if run is not None]
 
 
@@ -44,7 +55,7 @@ def _number(value: Any) -> Any:
 
 def main() -> None:
     answers, sys.stdout = sys.stdout, sys.stderr  # the engine prints
-    do = {"next": next_run, "draw": draw, "grid": grid, "stop": stop}
+    do = {"next": next_run, "draw": draw, "read": read, "quantiles": quantiles, "grid": grid, "stop": stop}
     for line in sys.stdin:
         question = json.loads(line)
         try:

@@ -37,7 +37,7 @@ def python() -> Path:
     folder = platformdirs.user_cache_path("sweepkit-engines") / f"wandb-{release}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     numpy = "numpy>=1.26,<2" if sys.version_info < (3, 13) else "numpy>=2.1,<3"
-    wanted = json.dumps([VERSION, numpy, _NEEDS, sys.prefix, sys.version])
+    wanted = json.dumps([VERSION, numpy, _NEEDS, sys.base_prefix, sys.version])
     with (folder.parent / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done").exists() or (folder / "done").read_text() != wanted:
@@ -88,9 +88,19 @@ class WandbEngine:
         """So many values as the engine's random search draws them."""
         return self._ask(do="draw", parameter=parameter, count=count, seed=seed)  # type: ignore[no-any-return]
 
-    def grid(self, parameters: Mapping[str, Any], most: int) -> list[dict[str, Any]]:
-        """The configurations of a grid in its order, at most so many. Raises EngineError where the engine refuses."""
-        return self._ask(do="grid", parameters=parameters, most=most)  # type: ignore[no-any-return]
+    def distribution(self, parameter: Mapping[str, Any]) -> str:
+        """The engine's own name for a parameter's distribution. Raises EngineError where the engine refuses it."""
+        return self._ask(do="read", parameter=parameter)  # type: ignore[no-any-return]
+
+    def quantiles(self, parameter: Mapping[str, Any], shares: Sequence[float]) -> list[Any]:
+        """The values below which these shares of a distribution lie, as the engine has them."""
+        return self._ask(do="quantiles", parameter=parameter, shares=shares)  # type: ignore[no-any-return]
+
+    def grid(
+        self, parameters: Mapping[str, Any], most: int, runs: Sequence[Mapping[str, Any]] = ()
+    ) -> list[dict[str, Any]]:
+        """What a grid tries after the ``runs``, in order, at most so many. Raises EngineError where it is refused."""
+        return self._ask(do="grid", parameters=parameters, runs=runs, most=most)  # type: ignore[no-any-return]
 
     def stopped(self, config: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> list[str]:
         """Names of the runs that early termination stops. Raises EngineError where the engine refuses."""

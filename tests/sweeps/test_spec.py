@@ -261,7 +261,6 @@ WARNED = {
         "q_log_uniform takes exponents",
         "q_log_uniform_values",
     ),
-    "an implied normal": ("lr: {mu: 0, sigma: 1}", "6:7", "written out", "distribution: normal"),
 }
 
 

@@ -43,7 +43,13 @@ def test_bands(given: dict[str, Any], bands: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{}, {"type": "hyperband"}, {"type": "hyperband", "min_iter": 0}, {"type": "hyperband", "max_iter": 2, "s": 1}],
+    [
+        {},
+        {"type": "hyperband"},
+        {"type": "hyperband", "min_iter": 0},
+        {"type": "hyperband", "max_iter": 2, "s": 1},
+        {"type": "hyperband", "min_iter": 1, "strict": "false"},
+    ],
 )
 def test_what_gives_no_bands_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(HyperbandError):
