@@ -25,6 +25,7 @@ Command = dict[str, Any]
 
 _REDELIVERY = 2.0  # s: a heartbeat sent again this soon means that its first answer was lost on the way
 _RETRIES = 5
+_LEAVING = "leaving"  # what an agent of sweepkit names beside the runs that are alive when it goes home
 _log = logging.getLogger(__name__)
 
 
@@ -154,6 +155,8 @@ def _note(conn: sqlite3.Connection, agent_id: int, alive: Collection[str], ended
     if sweep is None:
         raise Gone(f"agent {agent_id}")
     agents.beat(conn, agent_id)
+    if ended is not None and _LEAVING in alive:
+        agents.dismiss(conn, agent_id)
     conn.execute("UPDATE sweeps SET heartbeat_at = ? WHERE id = ?", (clock.now(), sweep["id"]))
     if sweep["state"] == "PENDING":
         sweep = sweeps.update(conn, sweep["id"], state="RUNNING")
@@ -182,7 +185,8 @@ def _note_gone(
     A trial that has not begun, of which the agent does not say that it ended, is most likely one that the agent was
     never told of: this process, or the network, failed after it was handed out. It waits for an agent again. W&B's
     agent says nothing of trials that ended; of one that has not begun here, it has most likely run the program, which
-    failed before wandb.init or logs offline.
+    failed before wandb.init or logs offline. Of a trial whose end an agent tells, no process is left: had its client
+    been able to say how it ended, it would have.
     """
     again = None
     for trial in trials.held(conn, agent_id):
@@ -195,6 +199,8 @@ def _note_gone(
             trials.put_back(conn, trial)
         else:
             trials.release(conn, trial)
+            if trial["name"] in (ended or ()) and trial["state"] in runs.ALIVE:
+                runs.crash(conn, runs.by_id(conn, trial["run_id"]))
     return again
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,6 +47,7 @@ class Result:
     metric: Metric | None = None
     failed: int = 0
     interrupted: bool = False
+    over: bool = False  # the sweep has no more trials
     best: Best | None = None
     promotion: Promotion | None = None
     comparison: Comparison | None = None
@@ -161,6 +163,8 @@ def _trials(api: WandbApi, slots: list[Slot], options: Options, result: Result) 
 
     outcome = run_agents(api, result.ref, slots, options.agents, count=options.count)
     result.failed, result.interrupted = outcome.failed, outcome.interrupted
+    with suppress(SweepkitError):  # the next step tells of a backend that went away
+        result.over = api.sweep(result.ref).is_over
 
 
 def _attempt(result: Result, step: Callable[[], T]) -> T | None:

@@ -42,8 +42,10 @@ def _sections(result: Result, api: WandbApi, open_url: Callable[[str], str]) -> 
 
 def next_commands(result: Result) -> list[str]:
     """What the user will most likely want to type now."""
-    if result.interrupted or not result.comparison:
+    if not result.over and (result.interrupted or not result.comparison):
         return [f"sweepkit agents {result.ref.id}     # go on with the sweep", f"sweepkit status {result.ref.id}"]
+    if not result.comparison:
+        return [f"sweepkit status {result.ref.id}", f"sweepkit export {result.ref.id} DIR"]
     if not result.best:
         return [f"sweepkit status {result.ref.id}", f"sweepkit compare {result.ref.id}"]
     if not result.promotion:

@@ -42,6 +42,11 @@ class Sweep:
     expected: int | None
     created_at: str
 
+    @property
+    def is_over(self) -> bool:
+        """Whether agents get no more trials, whatever still runs."""
+        return self.state in ("FINISHED", "CANCELED")
+
 
 @dataclass(frozen=True)
 class Run:

@@ -243,6 +243,16 @@ def test_a_metric_that_is_never_logged(folder: Path) -> None:
     assert "Open in the browser" in done.stdout
 
 
+def test_what_to_type_after_a_sweep_without_a_metric(folder: Path) -> None:
+    """It is over, so there is nothing to start."""
+    sweep = {key: value for key, value in SWEEP.items() if key != "metric"}
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    done = sweepkit("run", "sweep.yaml", "--cpu-slots", "1")
+    assert "the sweep has no metric" in done.stderr
+    words = [line.split()[:2] for line in done.stdout.partition("\nNext\n")[2].splitlines()]
+    assert words == [["sweepkit", "status"], ["sweepkit", "export"]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

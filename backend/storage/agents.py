@@ -32,8 +32,8 @@ def create(conn: sqlite3.Connection, sweep_id: int, host: str) -> sqlite3.Row:
 
 
 def beat(conn: sqlite3.Connection, pk: int) -> None:
-    """The agent has just been heard of."""
-    conn.execute("UPDATE agents SET heartbeat_at = ? WHERE id = ?", (clock.now(), pk))
+    """The agent has just been heard of. One that was at its end and still speaks is at work."""
+    conn.execute("UPDATE agents SET heartbeat_at = ?, dismissed = 0 WHERE id = ?", (clock.now(), pk))
 
 
 def forget_future(conn: sqlite3.Connection) -> None:
@@ -44,12 +44,12 @@ def forget_future(conn: sqlite3.Connection) -> None:
 
 
 def dismiss(conn: sqlite3.Connection, pk: int) -> None:
-    """The agent is told to exit."""
+    """The agent is told to exit, or says that it goes."""
     conn.execute("UPDATE agents SET dismissed = 1 WHERE id = ?", (pk,))
 
 
 def state(agent: sqlite3.Row, lost_before: str) -> str:
-    """RUNNING, FINISHED (it was told to exit) or CRASHED (not heard of since ``lost_before``)."""
+    """RUNNING, FINISHED (it was told to exit, or went) or CRASHED (not heard of since ``lost_before``)."""
     if agent["dismissed"]:
         return "FINISHED"
     return "RUNNING" if agent["heartbeat_at"] >= lost_before else "CRASHED"

@@ -137,6 +137,15 @@ def end(conn: sqlite3.Connection, run: sqlite3.Row, exit_code: int) -> sqlite3.R
     return update(conn, run["id"], state=state, exit_code=exit_code, heartbeat_at=clock.now())
 
 
+def crash(conn: sqlite3.Connection, run: sqlite3.Row) -> sqlite3.Row:
+    """The run's process is gone, and its client has not said how it ended. Should it still report, it runs again."""
+    if run["state"] == "preempting":
+        state = "preempted"
+    else:
+        state = "killed" if run["stop_requested"] else "crashed"
+    return update(conn, run["id"], state=state)
+
+
 def mark_silent(conn: sqlite3.Connection, before: str, released_before: str | None = None) -> int:
     """Runs that have not reported since ``before`` crashed, or are preempted if they said so. How many.
 

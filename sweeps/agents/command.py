@@ -20,6 +20,7 @@ from typing import Any
 
 from ...errors import UsageError
 
+HEADERS = "WANDB__EXTRA_HTTP_HEADERS"  # the client's setting x_extra_http_headers: JSON, sent with every request
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 _ENVIRONMENT_VARIABLE = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
 
@@ -59,7 +60,9 @@ def command_of(config: Mapping[str, Any]) -> list[str]:
 
 
 def check(config: Mapping[str, Any], environ: Mapping[str, str]) -> None:
-    """Raise UsageError where no trial could start: a program that is not there, an unknown macro, no such command."""
+    """Raise UsageError where no trial could start: a program that is not there, an unknown macro, no such command,
+    headers that its wandb client could not read."""
+    headers(environ)
     argv = render(config, {}, environ).argv
     program = config.get("program")
     if "${program}" in command_of(config) and not Path(str(program)).is_file():
@@ -70,6 +73,15 @@ def check(config: Mapping[str, Any], environ: Mapping[str, str]) -> None:
     if not argv or shutil.which(argv[0], path=environ.get("PATH")) is None:
         found = f"{argv[0]!r} cannot be executed" if argv else "it is empty"
         raise UsageError(f"the sweep's command does not work: {found}", "mend `command:` in the YAML")
+
+
+def headers(environ: Mapping[str, str]) -> dict[str, Any]:
+    """What the user has each wandb client send along. Raises UsageError for what the client could not read."""
+    try:
+        return {**json.loads(environ.get(HEADERS) or "{}")}
+    except (ValueError, TypeError) as error:
+        hint = 'write it as {"NAME": "VALUE"}, or unset it'
+        raise UsageError(f"{HEADERS} in the environment is no JSON object", hint) from error
 
 
 def _macros(config: Mapping[str, Any], values: Mapping[str, Any], json_file: str) -> dict[str, list[str]]:

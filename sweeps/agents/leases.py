@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-LEAVING = "leaving"  # named as alive it keeps a backend from giving an agent that goes home a new trial
+# Named as alive it keeps a backend from giving an agent that goes home a new trial; the embedded one takes it as leave.
+LEAVING = "leaving"
 
 
 class Leases:
@@ -19,6 +20,7 @@ class Leases:
         self._lock = lock
         self._agents: dict[str, str] = {}  # run id -> the agent that it was given to
         self._alive: set[str] = set()  # they run, or wait to be tried again
+        self._left: set[str] = set()  # nothing is said of them any more
         self._untold: set[str] = set()  # they ended, and no heartbeat that says so was answered yet
 
     def hold(self, run_id: str, agent: str) -> None:
@@ -26,6 +28,7 @@ class Leases:
         with self._lock:
             self._agents[run_id] = agent
             self._alive.add(run_id)
+            self._left.discard(run_id)
             self._untold.discard(run_id)
 
     def agent_of(self, run_id: str) -> str | None:
@@ -42,6 +45,7 @@ class Leases:
         """Nothing is said of the trial any more: the backend gives it to another agent after a while."""
         with self._lock:
             self._alive.discard(run_id)
+            self._left.add(run_id)
 
     def states(self, agent: str) -> dict[str, bool]:
         """What a heartbeat of ``agent`` says: True for its trials that live, False for those that ended since."""
@@ -60,6 +64,11 @@ class Leases:
         """Agents with trials that ended, of which the backend does not know yet."""
         with self._lock:
             return sorted({self._agents[run_id] for run_id in self._untold})
+
+    def may_speak(self, agent: str) -> bool:
+        """False where the agent's silence is to give a trial away."""
+        with self._lock:
+            return not any(self._agents.get(run_id) == agent for run_id in self._left)
 
     def has(self, agent: str) -> bool:
         """Whether the agent holds a trial that lives."""

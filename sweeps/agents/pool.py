@@ -26,7 +26,6 @@ from .view import View, make_view
 from .worker import Worker, kill_delay
 
 POLL = 2.0  # seconds between two looks at the sweep's runs, for the view
-_OVER = ("FINISHED", "CANCELED")
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def _watch(api: WandbApi, crew: Crew, workers: Sequence[Worker], view: View) -> 
         try:
             sweep, runs = looking.sweep(crew.ref), looking.runs(crew.ref)
             view.look(sweep, runs, list(crew.slots), scores.of(runs))
-            if sweep.state in _OVER and crew.leased:
+            if sweep.is_over and crew.leased:
                 crew.close()
         except SweepkitError:
             pass

@@ -13,16 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import UsageError
 from ...home import make_home
 from ..backends import Backend
 from ..wandb_api import SweepRef
 from . import leftovers
-from .command import render
+from .command import HEADERS, headers, render
 from .devices import Slot
 from .launching import FRESH, Launcher, Order, Process
-
-_HEADERS = "WANDB__EXTRA_HTTP_HEADERS"  # the client's setting x_extra_http_headers: JSON, sent with every request
 
 
 @dataclass
@@ -139,13 +136,7 @@ def _lease(command: Mapping[str, Any], environment: Mapping[str, str]) -> dict[s
     """
     if "lease" not in command:
         return {}
-    try:
-        given = {**json.loads(environment.get(_HEADERS) or "{}")}
-    except (ValueError, TypeError) as error:
-        raise UsageError(
-            f"{_HEADERS} in the environment is no JSON object", 'write it as {"NAME": "VALUE"}, or unset it'
-        ) from error
-    return {_HEADERS: json.dumps({**given, "X-Sweepkit-Lease": str(command["lease"])})}
+    return {HEADERS: json.dumps({**headers(environment), "X-Sweepkit-Lease": str(command["lease"])})}
 
 
 def _file_name(text: str) -> str:

@@ -121,10 +121,12 @@ class Worker(threading.Thread):
         return self._api.create_agent(self.crew.ref, f"{socket.gethostname()} {self.slot.label}")
 
     def _leave(self) -> None:
-        """Say that the last trial ended, so that nobody waits for it. Who says that something runs gets no new one."""
-        if self._agent and (states := self.crew.leases.states(self._agent)):
+        """Take leave, and say that the last trial ended: so nobody waits for either."""
+        if self._agent and self.crew.leases.may_speak(self._agent):
+            states = self.crew.leases.states(self._agent)
+            api = self._api if states else WandbApi(self.crew.backend, patience=0.0, timeout=3.0)
             with suppress(SweepkitError):
-                self._api.heartbeat(self._agent, {**states, LEAVING: True})
+                api.heartbeat(self._agent, {**states, LEAVING: True})
                 self.crew.leases.told(self._agent, states)
 
     def _obey(self, command: Mapping[str, Any]) -> None:

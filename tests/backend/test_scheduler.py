@@ -375,6 +375,51 @@ def test_a_trial_that_died_under_a_live_agent_is_crashed_after_a_minute(make: Ma
     assert sweep.run(dead)["state"] == "running"
 
 
+def test_a_trial_whose_end_the_agent_tells_is_crashed_at_once(make: Make) -> None:
+    sweep = make({**GRID, "run_cap": 3})
+    agent = sweep.agent()
+    ends = {"preempting": "preempted", "failed": "failed", "running": "crashed"}
+    for before, after in ends.items():
+        name = sweep.take(agent)
+        sweep.log(name, 1.0, state=before)
+        sweep.beat(agent, name)
+        assert sweep.run(name)["state"] == before
+        sweep.beat(agent, "leaving", ended=(name,))
+        assert sweep.run(name)["state"] == after
+        if after == "preempted":
+            sweep.set("runs", "state", "finished", name=name)
+    stream(sweep, name)  # a process elsewhere, of which the agent knows nothing
+    assert sweep.run(name)["state"] == "running"
+
+
+def test_a_run_that_was_to_stop_and_is_gone_was_killed(make: Make) -> None:
+    sweep = make(GRID)
+    agent = sweep.agent()
+    name = sweep.take(agent)
+    sweep.log(name, 1.0)
+    sweep.set("runs", "stop_requested", 1, name=name)
+    assert sweep.beat(agent, name) == [{"type": "stop", "run_id": name}]
+    sweep.beat(agent, "leaving", ended=(name,))
+    assert sweep.run(name)["state"] == "killed"
+
+
+def test_an_agent_that_takes_its_leave_has_finished(make: Make) -> None:
+    sweep = make(RANDOM)
+    agent, theirs = sweep.agent(), sweep.agent()
+
+    def state(pk: int) -> str:
+        row = agents.by_id(sweep.database.read(), pk)
+        assert row is not None
+        return agents.state(row, clock.ago(60))
+
+    sweep.end(sweep.take(agent))
+    assert state(agent) == "RUNNING"
+    assert sweep.beat(agent, "leaving") == [] and state(agent) == "FINISHED"
+    assert sweep.beat(agent)[0]["type"] == "run" and state(agent) == "RUNNING"  # it has thought better of it
+    sweep.scheduler.heartbeat(theirs, ["leaving"], None)  # a run of that name, to W&B's agent
+    assert state(theirs) == "RUNNING"
+
+
 def stream(sweep: Sweep, name: str) -> None:
     row = projects.by_id(sweep.database.read(), 1)
     assert row is not None

@@ -70,6 +70,34 @@ def test_a_program_that_always_fails_is_stopped_with_its_last_words(desk: Desk) 
     assert "the first 3 trials all failed, so no more are started" in words
 
 
+KILLED = """
+    import os, signal
+    import wandb
+    run = wandb.init()
+    run.log({"score": 1})
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("isolation", ["process", "warm"])
+def test_a_killed_trial_has_crashed_and_its_agent_is_gone_by_the_end(desk: Desk, isolation: str) -> None:
+    ref = desk.sweep(KILLED)
+    options = ("--cpu-slots", "1", "--count", "1", "--retries", "0", "--isolation", isolation)
+    code, data, words = desk.outcome(desk.agents(ref, *options))
+    assert (code, data["failed"]) == (1, 1), words
+    assert [run.state for run in desk.api.runs(ref)] == ["crashed"]
+    assert [agent["state"] for agent in desk.api.agents(ref)] == ["FINISHED"]
+    assert desk.api.sweep(ref).state == "RUNNING"  # there are two more for others
+
+
+def test_headers_that_no_client_can_read_are_told_before_a_trial(desk: Desk) -> None:
+    ref = desk.sweep(GOOD)
+    process = desk.agents(ref, WANDB__EXTRA_HTTP_HEADERS="Team: a")
+    code, _, words = desk.outcome(process)
+    assert code == 2 and "WANDB__EXTRA_HTTP_HEADERS in the environment is no JSON object" in words
+    assert desk.api.runs(ref) == []
+
+
 def test_a_trial_that_records_nothing_has_failed(desk: Desk) -> None:
     code, data, words = desk.outcome(desk.agents(desk.sweep("print('done')"), "--count", "1"))
     assert (code, data["finished"], data["failed"]) == (1, 0, 1)
