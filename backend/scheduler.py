@@ -200,7 +200,7 @@ def _note_gone(
         else:
             trials.release(conn, trial)
             if trial["name"] in (ended or ()) and trial["state"] in runs.ALIVE:
-                runs.crash(conn, runs.by_id(conn, trial["run_id"]))
+                runs.crash(conn, trial)
     return again
 
 
