@@ -248,7 +248,8 @@ def retry_runs(run_ids: tuple[str, ...], backend: str, format: str, sweep_id: st
 @click.argument("sweep_id")
 @click.option("--watch", is_flag=True, help="Until the sweep is over.")
 def status(sweep_id: str, backend: str, format: str, watch: bool) -> None:
-    """State, counts, best so far, agents."""
+    """State, counts, best so far, agents, who was stopped early and why."""
+    from .sweeps import early_stopping
     from .sweeps import status as standing
 
     sweep = standing.Standing(*_sweep(backend, sweep_id))
@@ -263,8 +264,9 @@ def status(sweep_id: str, backend: str, format: str, watch: bool) -> None:
     else:
         now = standing.lines(standing.watch(sweep, message), message)
     output.emit(standing.show(now) if format == "table" else now, format, standing.COLUMNS, value="state")
-    if format == "table" and (agents := standing.agent_lines(now)):
-        print("\n".join(agents))
+    if format == "table":
+        more = [*standing.agent_lines(now), *early_stopping.lines(now["early_stopping"], now["metric"] or "")]
+        print("".join(f"{output.printable(line)}\n" for line in more), end="")
 
 
 @cli.command()

@@ -77,8 +77,9 @@ class Scheduler:
             return
 
         def act(conn: sqlite3.Connection) -> None:
+            metric = study.settings.metric.name if study.settings.metric else ""
             for run_id, decision in decisions.items():
-                trials.stop_early(conn, run_id, decision.band, decision.value, decision.threshold)
+                trials.stop_early(conn, run_id, metric, decision.band, decision.value, decision.threshold)
             sweep = sweeps.by_id(conn, sweep_id)
             if ended and sweep is not None and sweep["state"] in sweeps.OPEN and study.is_of(sweep):
                 sweeps.update(conn, sweep_id, state="FINISHED")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Unreachable
@@ -12,6 +12,7 @@ from ..moments import moment
 from ..output import aligned
 from .best import counts, winner
 from .course import Course, age, parameters
+from .early_stopping import bands_in, explained
 from .metric import metric_in
 from .scores import Scores
 from .time_left import Left, time_left, told
@@ -50,7 +51,8 @@ class Standing:
         self.sweep: Sweep = sweep
         self.course = Course(sweep.config, sweep.expected)
         self.agents: list[dict[str, Any]] = []
-        self._scores = Scores(api, self.metric)
+        self._bands = bands_in(sweep.config)
+        self._scores = Scores(api, self.metric, bands=self._bands.bands if self._bands else ())
         self._first = True
 
     def look(self) -> dict[str, Any]:
@@ -81,9 +83,15 @@ class Standing:
             "left": vars(left) if left else None,
             "best": leader.record(self.metric, leader.run.url(self.api.backend)) if leader and self.metric else None,
             "agents": self.agents,
+            "early_stopping": self._early(runs),
             "reasons": {run.id: run.notes for run in runs if run.state in ("failed", "crashed") and run.notes},
             "url": self.ref.url(self.api.backend),
         }
+
+    def _early(self, runs: Sequence[Run]) -> dict[str, Any] | None:
+        if self._bands is None or self.metric is None:
+            return None
+        return explained(self._bands, self.metric, runs, self._scores.at_bands(runs))
 
     def left(self) -> Left | None:
         """How long the sweep will still take, if anything tells."""

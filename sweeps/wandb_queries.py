@@ -10,7 +10,7 @@ PAGES_A_REQUEST = 10
 RUNS_A_REQUEST = 20  # whose values of one key are asked for together
 VALUES = 2000  # rows of each of them; who has more is read by the pages of its history
 
-_RUN = "name displayName state config summaryMetrics createdAt heartbeatAt sweepName tags notes"
+_RUN = "name displayName state config summaryMetrics createdAt heartbeatAt sweepName tags notes stopped"
 _SWEEP = "id name displayName state config runCount runCountExpected createdAt"
 
 VIEWER = "query Viewer { viewer { id entity username } }"

@@ -64,6 +64,7 @@ class Run:
     sweep: str | None
     tags: tuple[str, ...] = ()
     notes: str = ""
+    stopped: bool = False  # somebody asked it to stop: early termination, or a person
 
     @property
     def path(self) -> str:
@@ -117,7 +118,7 @@ def run_of(node: Mapping[str, Any], entity: str, project: str) -> Run:
         entity, project, node["name"], node.get("displayName") or node["name"], str(node["state"]).lower(),
         plain_config(_json(node.get("config"))), floats(_json(node.get("summaryMetrics"))),
         str(node.get("createdAt") or ""), node.get("heartbeatAt"), node.get("sweepName"), tuple(node.get("tags") or ()),
-        str(node.get("notes") or ""),
+        str(node.get("notes") or ""), bool(node.get("stopped")),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ... import hyperband
 from ...space import canonical
 from .. import clock
 from . import runs, short_ids, sweeps
@@ -162,13 +163,16 @@ def _fail(conn: sqlite3.Connection, trial: sqlite3.Row, reason: str) -> None:
     runs.update(conn, trial["run_id"], state="failed", notes=trial["notes"] or reason)
 
 
-def stop_early(conn: sqlite3.Connection, run_id: int, band: int, value: float, threshold: float) -> None:
-    """Ask a run to stop, and note why."""
+def stop_early(conn: sqlite3.Connection, run_id: int, metric: str, band: int, value: float, threshold: float) -> None:
+    """Ask a run to stop, and note why: in its notes too, where every client of W&B's API can read it."""
     conn.execute(
         "UPDATE trials SET stop_band = ?, stop_value = ?, stop_threshold = ?, stopped_at = ? WHERE run_id = ?",
         (band, value, threshold, clock.now(), run_id),
     )
-    runs.update(conn, run_id, stop_requested=1)
+    reason = hyperband.note(metric, band, value, threshold)
+    run = conn.execute("SELECT notes FROM runs WHERE id = ?", (run_id,)).fetchone()
+    notes = [run["notes"]] if run is not None and run["notes"] else []
+    runs.update(conn, run_id, stop_requested=1, notes="\n".join([*notes, reason]))
 
 
 def stopped(conn: sqlite3.Connection, sweep_id: int, limit: int) -> list[sqlite3.Row]:

@@ -457,6 +457,7 @@ def test_hyperband_stops_the_worse_and_tells_why(make: Make) -> None:
     assert [sweep.run(name)["stop_requested"] for name in names] == [0, 0, 1]
     trial = sweep.database.read().execute("SELECT * FROM trials WHERE stopped_at IS NOT NULL").fetchall()
     assert [(row["stop_band"], row["stop_value"], row["stop_threshold"]) for row in trial] == [(2, 0.3, 0.2)]
+    assert sweep.run(names[2])["notes"] == "stopped early: loss 0.3 at iteration 2, where 0.2 was to be reached"
 
 
 def test_a_target_ends_the_sweep(make: Make) -> None:
