@@ -321,12 +321,21 @@ def cancel(sweep_id: str, backend: str, format: str) -> None:
 @common
 @click.argument("sweep_id")
 def best(sweep_id: str, backend: str, format: str) -> None:
-    """The best finished run, by its best value of the metric."""
+    """The best finished run, by its best value of the metric; of several metrics the front."""
     from .sweeps import best as choosing
+    from .sweeps import front as fronts
+    from .sweeps.metric import metrics_in
 
     api, ref = _sweep(backend, sweep_id)
+    sweep = api.sweep(ref)
+    if fronts.has_front(sweep):
+        metrics, leaders = metrics_in(sweep.config), fronts.front(api, sweep)
+        rows = fronts.shown(leaders, metrics, api.backend)
+        records = [each.record(metrics, api.backend) for each in leaders]
+        output.emit(rows if format == "table" else records, format, fronts.columns(metrics))
+        return
     found = choosing.best(api, ref)
-    metric = choosing.metric_of(api.sweep(ref))
+    metric = choosing.metric_of(sweep)
     answer = found.record(metric, found.run.url(api.backend))
     shown = {"name": "run", "id": "id", "metric": "metric", "value": "value", "step": "at step", "config": "config"}
     output.emit(answer, format, {**shown, "url": "open"})

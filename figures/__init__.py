@@ -5,6 +5,7 @@ strict content security policy. Nothing heavy is imported before it is needed.
 """
 
 from .drawing import Figure, Point, Row, curves, is_number, number, plotly_script, render, text_of, thin
+from .front import front_figure
 from .parallel_coordinates import parallel
 from .parameter_importance import Importance, importance, importance_figure
 
@@ -14,6 +15,7 @@ __all__ = [
     "Point",
     "Row",
     "curves",
+    "front_figure",
     "importance",
     "importance_figure",
     "is_number",

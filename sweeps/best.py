@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SweepkitError, UsageError
-from .metric import Metric, metric_in
+from .metric import Metric, metric_in, metrics_in
 
 if TYPE_CHECKING:
     from .wandb_api import Run, Sweep, SweepRef, WandbApi
@@ -44,9 +44,15 @@ def metric_of(sweep: Sweep) -> Metric:
     """The sweep's metric.
 
     Raises:
-        UsageError: the sweep has no metric (a grid or random search may leave it out).
+        UsageError: the sweep has no metric (a grid or random search may leave it out), or several.
     """
     found = metric_in(sweep.config)
+    if len(several := metrics_in(sweep.config)) > 1:
+        raise UsageError(
+            f"sweep {sweep.ref.path} has several metrics ({', '.join(each.name for each in several)}), so there is "
+            "no single best run",
+            f"`sweepkit best {sweep.ref.id}` lists the runs of the front; name one of them",
+        )
     if found is None:
         raise UsageError(
             f"sweep {sweep.ref.path} has no metric, so there is no best run",
@@ -120,7 +126,7 @@ def best_in(run: Run, history: Iterable[Mapping[str, Any]], metric: Metric) -> B
         value = finite(at(row, metric.name))
         if value is not None and (leader is None or better(value, leader.value, metric)):
             leader = Best(run, value, row["_step"])
-    if leader is None and (value := _in_summary(run.summary, metric)) is not None:
+    if leader is None and (value := in_summary(run.summary, metric)) is not None:
         leader = Best(run, value, None)
     return leader
 
@@ -155,7 +161,7 @@ def _is_metric(name: str, value: Any) -> bool:
     return not name.startswith("_") and isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _in_summary(summary: Mapping[str, Any], metric: Metric) -> float | None:
+def in_summary(summary: Mapping[str, Any], metric: Metric) -> float | None:
     """The summary's value: under the metric's name, or below it where ``define_metric(summary="min")`` asked for it."""
     value = at(summary, metric.name)
     if isinstance(value, Mapping):

@@ -13,19 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import SweepkitError, UsageError
 from ..output import cell, duration
-from .best import MAXIMIZE, Best, at, best_in, finite, metric_of
-from .metric import Metric
+from .best import MAXIMIZE, Best, at, best_in, finite, in_summary, metric_of
+from .front import has_front
+from .front import judged as judge
+from .metric import Metric, metrics_in
 
 if TYPE_CHECKING:
     from .wandb_api import Run, Sweep, SweepRef, WandbApi
 
 CURVES = 20  # lines that an eye still tells apart
 CURVED_METRICS = 6
+FRONT_METRICS = 4  # whose pairs are pictured
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run. ``rank`` and ``value`` are None for a run that did not finish or has no finite metric."""
+    """One run. ``rank`` and ``value`` are None for a run that did not finish or has no finite metric.
+
+    In a sweep with several metrics the rank is the number of the run's front, and the values are in ``values``.
+    """
 
     rank: int | None
     run: Run
@@ -33,9 +39,11 @@ class Row:
     step: int | None
     parameters: dict[str, Any]
     seconds: float | None
+    values: dict[str, float | None] | None = None
 
     def record(self, url: str) -> dict[str, Any]:
-        """The documented keys of a row."""
+        """The documented keys of a row; ``values`` where the sweep has several metrics."""
+        several = {} if self.values is None else {"values": self.values}
         return {
             "rank": self.rank,
             "id": self.run.id,
@@ -44,6 +52,7 @@ class Row:
             "state": self.run.state,
             "value": self.value,
             "step": self.step,
+            **several,
             "parameters": self.parameters,
             "runtime": self.seconds,
             "url": url,
@@ -52,12 +61,24 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows of a sweep, best first; ``parameters`` are the searched ones, by dotted name."""
+    """The rows of a sweep, best first; ``parameters`` are the searched ones, by dotted name.
+
+    With several ``metrics``, front by front, and in each by the first metric.
+    """
 
     sweep: Sweep
-    metric: Metric
+    metrics: tuple[Metric, ...]
     parameters: tuple[str, ...]
     rows: tuple[Row, ...]
+
+    @property
+    def metric(self) -> Metric:
+        """The metric, or the first of several."""
+        return self.metrics[0]
+
+    @property
+    def has_front(self) -> bool:
+        return len(self.metrics) > 1
 
     def records(self, api: WandbApi) -> list[dict[str, Any]]:
         return [row.record(row.run.url(api.backend)) for row in self.rows]
@@ -66,6 +87,9 @@ class Comparison:
         """What a terminal shows of ``shown``: no names, which mostly repeat the parameters and need the width."""
         parameters = {f"parameters.{name}": name for name in self.parameters}
         ends = {"runtime": "runtime", "state": "state"}
+        if self.has_front:
+            values = {f"values.{metric.name}": metric.name for metric in self.metrics}
+            return {"rank": "front", "id": "run", **values, **parameters, **ends}
         return {"rank": "#", "id": "run", "value": self.metric.name, **parameters, **ends}
 
     def shown(self, api: WandbApi) -> list[dict[str, Any]]:
@@ -73,6 +97,7 @@ class Comparison:
         return [
             {
                 **record,
+                **{f"values.{name}": value for name, value in record.get("values", {}).items()},
                 **{f"parameters.{name}": _short(record["parameters"].get(name)) for name in self.parameters},
                 "runtime": None if record["runtime"] is None else duration(record["runtime"]),
             }
@@ -88,14 +113,15 @@ def compare(api: WandbApi, ref: SweepRef) -> Comparison:
         SweepkitError: it has no runs.
     """
     sweep = api.sweep(ref)
-    metric = metric_of(sweep)
+    metrics = metrics_in(sweep.config) if has_front(sweep) else (metric_of(sweep),)
     runs = api.runs(ref)
     if not runs:
         raise SweepkitError(f"sweep {ref.path} has no runs to compare", f"start them with `sweepkit agents {ref.id}`")
     searched = searched_parameters(sweep, runs)
     with ThreadPoolExecutor(max_workers=8) as threads:
-        rows = list(threads.map(lambda run: _row(api, run, metric, searched), runs))
-    return Comparison(sweep, metric, tuple(searched), tuple(_ranked(rows, metric)))
+        rows = list(threads.map(lambda run: _row(api, run, metrics, searched), runs))
+    ranked = _by_front(rows, metrics) if len(metrics) > 1 else _ranked(rows, metrics[0])
+    return Comparison(sweep, metrics, tuple(searched), tuple(ranked))
 
 
 def searched_parameters(sweep: Sweep, runs: Sequence[Run]) -> list[str]:
@@ -142,10 +168,10 @@ def page(api: WandbApi, comparison: Comparison) -> str:
     importances = _importances(comparison)
     return environment.get_template("compare.html").render(
         sweep=comparison.sweep,
-        metric=comparison.metric,
+        metrics=comparison.metrics,
         parameters=comparison.parameters,
         rows=rows,
-        winner=next((row for row in rows if row["rank"] == 1), None),
+        winners=[row for row in rows if row["rank"] == 1],
         importances=[{"name": name, **vars(found)} for name, found in importances.items()],
         figures=_figures(api, comparison, importances),
         plotly=plotly_script(),
@@ -154,11 +180,15 @@ def page(api: WandbApi, comparison: Comparison) -> str:
     )
 
 
-def _row(api: WandbApi, run: Run, metric: Metric, searched: Sequence[str]) -> Row:
+def _row(api: WandbApi, run: Run, metrics: Sequence[Metric], searched: Sequence[str]) -> Row:
     history = api.history(run)
-    best = best_in(run, history, metric) or Best(run, math.nan, None)
     parameters = {name: at(run.config, name) for name in searched}
-    return Row(None, run, finite(best.value), best.step, parameters, _seconds(run, history, metric))
+    seconds = _seconds(run, history, metrics[0])
+    if len(metrics) > 1:
+        values = {metric.name: in_summary(run.summary, metric) for metric in metrics}
+        return Row(None, run, None, None, parameters, seconds, values)
+    best = best_in(run, history, metrics[0]) or Best(run, math.nan, None)
+    return Row(None, run, finite(best.value), best.step, parameters, seconds)
 
 
 def _ranked(rows: Sequence[Row], metric: Metric) -> list[Row]:
@@ -167,6 +197,14 @@ def _ranked(rows: Sequence[Row], metric: Metric) -> list[Row]:
     finished.sort(key=lambda row: sign * (row.value or 0.0))  # a stable sort: a tie stays in order of creation
     others = [row for row in rows if row not in finished]
     return [replace(row, rank=rank) for rank, row in enumerate(finished, start=1)] + others
+
+
+def _by_front(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[Row]:
+    sign = -1 if metrics[0].goal == MAXIMIZE else 1
+    found = {each.run.id: each for each in judge([row.run for row in rows], metrics)}
+    ranked = [replace(row, rank=found[row.run.id].front) for row in rows if row.run.id in found]
+    ranked.sort(key=lambda row: (row.rank, sign * found[row.run.id].values[0]))
+    return ranked + [row for row in rows if row.run.id not in found]
 
 
 def _seconds(run: Run, history: Sequence[dict[str, Any]], metric: Metric) -> float | None:
@@ -201,10 +239,12 @@ def _web_address(url: str) -> str:
 
 
 def _flat(comparison: Comparison) -> list[dict[str, Any]]:
-    """The rows as the figures read them: parameters and the metric by name, and the run's own name."""
-    metric = comparison.metric.name
+    """The rows as the figures read them: parameters and the metrics by name, and the run's own name."""
     ranked = [row for row in comparison.rows if row.rank is not None]
-    return [{**row.parameters, metric: row.value, "name of the run": row.run.name} for row in ranked]
+    return [
+        {**row.parameters, **(row.values or {comparison.metric.name: row.value}), "name of the run": row.run.name}
+        for row in ranked
+    ]
 
 
 def _importances(comparison: Comparison) -> dict[str, Any]:
@@ -218,24 +258,36 @@ def _figures(api: WandbApi, comparison: Comparison, importances: dict[str, Any])
 
     metric = comparison.metric
     rows = _flat(comparison)
-    found = {}
+    axes = [*comparison.parameters, *(each.name for each in comparison.metrics[1:])]
+    found = _fronts(comparison)
     if rows:
-        found["parallel"] = parallel(rows, comparison.parameters, metric.name, metric.goal, "name of the run")
+        found["parallel"] = parallel(rows, axes, metric.name, metric.goal, "name of the run")
     if importances:
         found["importance"] = importance_figure(importances, metric.name)
     found |= {f"curve{n}": figure for n, figure in enumerate(_curves(api, comparison))}
     return [{"id": name, "json": render(figure)} for name, figure in found.items()]
 
 
+def _fronts(comparison: Comparison) -> dict[str, Any]:
+    """A picture of each two of the sweep's metrics, if it has several."""
+    from ..figures import front_figure
+
+    metrics = comparison.metrics[:FRONT_METRICS]
+    rows = [{**(row.values or {}), "front": row.rank, "name": row.run.name} for row in comparison.rows if row.rank]
+    pairs = [(x, y) for n, x in enumerate(metrics) for y in metrics[n + 1 :]] if rows else []
+    joined = len(comparison.metrics) == 2
+    return {f"front{n}": front_figure(rows, x.name, y.name, (x.goal, y.goal), joined) for n, (x, y) in enumerate(pairs)}
+
+
 def _curves(api: WandbApi, comparison: Comparison) -> list[dict[str, Any]]:
     """The sweep's metric over the steps, then what else the best run logged, for the best runs."""
     from ..figures import curves, thin
 
-    leaders = [row for row in comparison.rows if row.value is not None][:CURVES]
+    leaders = [row for row in comparison.rows if row.value is not None or row.values and row.rank][:CURVES]
     with ThreadPoolExecutor(max_workers=8) as threads:
         histories = list(threads.map(lambda row: api.history(row.run), leaders))
     drawn = []
-    for metric in _curved(comparison.metric.name, histories):
+    for metric in _curved([each.name for each in comparison.metrics], histories):
         series = {}
         for row, history in zip(leaders, histories, strict=True):
             points = [
@@ -246,16 +298,16 @@ def _curves(api: WandbApi, comparison: Comparison) -> list[dict[str, Any]]:
     return drawn
 
 
-def _curved(metric: str, histories: Sequence[Sequence[dict[str, Any]]]) -> list[str]:
+def _curved(own: Sequence[str], histories: Sequence[Sequence[dict[str, Any]]]) -> list[str]:
     """The metrics worth a curve: the sweep's own first; those that change from step to step."""
-    seen: dict[str, set[float]] = {metric: set()}
+    seen: dict[str, set[float]] = {name: set() for name in own}
     for history in histories[:1]:
         for line in history:
             for name, value in line.items():
                 if not name.startswith("_") and finite(value) is not None:
                     seen.setdefault(name, set()).add(float(value))
-    changing = [name for name, values in seen.items() if len(values) > 1 and name not in (metric, "epoch")]
-    return [metric, *changing][:CURVED_METRICS]
+    changing = [name for name, values in seen.items() if len(values) > 1 and name not in (*own, "epoch")]
+    return [*own, *changing][:CURVED_METRICS]
 
 
 def _unique(run: Run, rows: Sequence[Row]) -> str:

@@ -28,6 +28,7 @@ class Course:
         self.metric: str | None = metric.get("name")
         self.sign = 1 if metric.get("goal") == "maximize" else -1  # W&B's default goal is to minimize
         self.names = searched(config.get("parameters") or {})
+        self._free = "search_space" in (config.get("scheduler") or {})  # whose function says what a trial's are
         self.total = total
         self.runs: dict[str, Run] = {}
         self.values: dict[str, float] = {}  # by run id: the best value seen
@@ -88,7 +89,11 @@ class Course:
         if not found or not self.metric:
             return ""
         run, value = found
-        return f"{self.metric}={number(value)} {run.id} {parameters(run.config, self.names)}".rstrip()
+        return f"{self.metric}={number(value)} {run.id} {self.tried(run.config)}".rstrip()
+
+    def tried(self, config: Mapping[str, Any]) -> str:
+        """The searched parameters of a trial, in a line."""
+        return parameters(config, list(config) if self._free else self.names)
 
     def counts(self) -> dict[str, int]:
         """How many runs are over, by state; the finished ones first."""

@@ -18,6 +18,16 @@ class Metric:
 
 def metric_in(config: Mapping[str, Any]) -> Metric | None:
     """The metric of a sweep's configuration, if it has one. W&B's goal is ``minimize`` where none is named."""
-    entry = config.get("metric") or {}
+    return _metric(config.get("metric"))
+
+
+def metrics_in(config: Mapping[str, Any]) -> tuple[Metric, ...]:
+    """All metrics of a sweep's configuration: those of `metrics`, or the one of `metric`, or none."""
+    several = config.get("metrics")
+    entries = several if isinstance(several, list) else [config.get("metric")]
+    return tuple(metric for entry in entries if (metric := _metric(entry)) is not None)
+
+
+def _metric(entry: Any) -> Metric | None:
     name = entry.get("name") if isinstance(entry, Mapping) else None
     return Metric(str(name), str(entry.get("goal") or "minimize"), entry.get("target")) if name else None

@@ -12,8 +12,10 @@ from ..errors import SweepkitError
 from ..home import make_home
 from ..output import message
 from . import best as choosing
+from . import front as fronts
 from .agents.options import AgentOptions
 from .compare import Comparison, compare, write_page
+from .metric import metrics_in
 from .promote import Promotion, promote_run
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Result:
     interrupted: bool = False
     over: bool = False  # the sweep has no more trials
     best: Best | None = None
+    front: list[dict[str, Any]] | None = None  # of a sweep with several metrics, in place of one best run
     promotion: Promotion | None = None
     comparison: Comparison | None = None
     page: Path | None = None
@@ -76,6 +79,7 @@ class Result:
             "failed": self.failed,
             "interrupted": self.interrupted,
             "best": self.best.record(self.metric, url) if self.best and self.metric else None,
+            **({} if self.front is None else {"front": self.front}),
             "promotion": self.promotion.record() if self.promotion else None,
             "comparison": self.comparison.records(api) if self.comparison else None,
             "html": str(self.page) if self.page else None,
@@ -142,10 +146,17 @@ def run(api: WandbApi, spec: Spec, project: str | None, slots: list[Slot], optio
     message(f"sweep {ref.path} at {ref.url(api.backend)}")
     result = Result(ref, spec.metric)
     _trials(api, slots, options, result)
-    if spec.metric is None:
+    metrics = metrics_in(spec.config)
+    if not metrics:
         message("note: the sweep has no metric, so there is no best run to choose, promote and compare")
         return result
-    result.best = _attempt(result, lambda: choosing.best(api, ref))
+    if spec.metric is None:
+        found = _attempt(result, lambda: fronts.front(api, api.sweep(ref))) or []
+        result.front = [each.record(metrics, api.backend) for each in found]
+        if found:
+            message("note: the sweep has several metrics, so no one winner to promote; choose one of the front")
+    else:
+        result.best = _attempt(result, lambda: choosing.best(api, ref))
     if result.best and options.promote and not result.interrupted:
         winner = result.best.run
         message(f"promoting {winner.name} ({winner.id})")

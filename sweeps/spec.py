@@ -100,6 +100,7 @@ class Spec:
         if order:
             config["controller"] = {"type": "cloud", **config.get("controller", {}), **order}
         if constants:
+            self._refuse_constants(constants)
             config["parameters"] = dict(config.get("parameters", {}))
             for name, value in constants.items():
                 _fix(config["parameters"], self.space, name, value)
@@ -110,6 +111,14 @@ class Spec:
             raise UsageError(f"{self.path}: {error.message}", error.fix) from error
         text = yaml.safe_dump(config, sort_keys=False)
         return replace(self, config=config, space=parameters, text=text)
+
+    def _refuse_constants(self, constants: Mapping[str, Any]) -> None:
+        scheduler = self.config.get("scheduler", {})
+        if "search_space" in scheduler:
+            message = (
+                f"{self.path}: {scheduler['search_space']} in {scheduler['source']} says all that a trial is given"
+            )
+            raise UsageError(f"{message}, so {', '.join(constants)} cannot be held fast here", "change it there")
 
 
 def load(name_or_path: str | Path) -> Spec:

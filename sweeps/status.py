@@ -11,9 +11,10 @@ from ..errors import Unreachable
 from ..moments import moment
 from ..output import aligned
 from .best import counts, winner
-from .course import Course, age, parameters
+from .course import Course, age
 from .early_stopping import bands_in, explained
-from .metric import metric_in
+from .front import judged, on_front
+from .metric import metric_in, metrics_in
 from .scores import Scores
 from .time_left import Left, time_left, told
 
@@ -35,6 +36,7 @@ COLUMNS = {
     "progress": "runs",
     "ahead": "time left",
     "leader": "best so far",
+    "leaders": "front so far",
     "agent": "agents",
     "reason": "failed",
     "url": "open",
@@ -82,6 +84,7 @@ class Standing:
             "expected": self.sweep.expected,
             "left": vars(left) if left else None,
             "best": leader.record(self.metric, leader.run.url(self.api.backend)) if leader and self.metric else None,
+            **self._front(runs),
             "agents": self.agents,
             "early_stopping": self._early(runs),
             "reasons": {run.id: run.notes for run in runs if run.state in ("failed", "crashed") and run.notes},
@@ -92,6 +95,13 @@ class Standing:
         if self._bands is None or self.metric is None:
             return None
         return explained(self._bands, self.metric, runs, self._scores.at_bands(runs))
+
+    def _front(self, runs: Sequence[Run]) -> dict[str, Any]:
+        """The key of a sweep with several metrics: its finished runs that no other beats, by the first metric."""
+        metrics = metrics_in(self.sweep.config)
+        if len(metrics) < 2:
+            return {}
+        return {"front": [each.run.id for each in on_front(judged(runs, metrics), metrics)]}
 
     def left(self) -> Left | None:
         """How long the sweep will still take, if anything tells."""
@@ -141,7 +151,7 @@ class Standing:
 
         if run is None:
             return Row(place)
-        trial = parameters(run.config, self.course.names) or run.name
+        trial = self.course.tried(run.config) or run.name
         return Row(
             place,
             f"lost: {trial}" if lost else trial,
@@ -228,6 +238,7 @@ def show(now: dict[str, Any]) -> dict[str, Any]:
         "progress": _progress(now),
         "ahead": ahead and ahead.removesuffix(" left"),
         "leader": leader and f"{now['metric']} {leader['value']:.6g} ({leader['name']}, {leader['state']})",
+        "leaders": _leaders(now.get("front")),
         "agent": f"{len(alive)} running, {len(now['agents'])} in all",
         "reason": _reasons(now["reasons"]),
     }
@@ -264,6 +275,13 @@ def lines(moments: Iterator[dict[str, Any]], say: Callable[[str], None]) -> dict
             say(one_line(last))
             said = text
     return last
+
+
+def _leaders(front: Sequence[str] | None) -> str | None:
+    if not front:
+        return None
+    more = f" and {len(front) - 5} more" if len(front) > 5 else ""
+    return f"{len(front)} {'run' if len(front) == 1 else 'runs'}: {', '.join(front[:5])}{more}"
 
 
 def _reasons(reasons: Mapping[str, str]) -> str | None:

@@ -32,6 +32,8 @@ def tell(result: Result, api: WandbApi, open_url: Callable[[str], str]) -> None:
 def _sections(result: Result, api: WandbApi, open_url: Callable[[str], str]) -> Iterator[tuple[str, list[Any]]]:
     if result.best and result.metric:
         yield "Winner", _winner(result.best, result.metric, result.searched)
+    if result.front:
+        yield "Front", [f"  {printable(each['name'])} ({each['id']})  {_values(each)}" for each in result.front]
     if result.promotion:
         yield "Artifacts and case tables", _promotion(result.promotion)
     if result.comparison:
@@ -46,6 +48,9 @@ def next_commands(result: Result) -> list[str]:
         return [f"sweepkit agents {result.ref.id}     # go on with the sweep", f"sweepkit status {result.ref.id}"]
     if not result.comparison:
         return [f"sweepkit status {result.ref.id}", f"sweepkit export {result.ref.id} DIR"]
+    if result.front:
+        chosen = result.front[0]["id"]
+        return [f"sweepkit promote {chosen}     # or another run of the front", f"sweepkit best {result.ref.id}"]
     if not result.best:
         return [f"sweepkit status {result.ref.id}", f"sweepkit compare {result.ref.id}"]
     if not result.promotion:
@@ -62,6 +67,10 @@ def _winner(best: Best, metric: Metric, searched: tuple[str, ...]) -> list[Any]:
         f"  {printable(metric.name)} {best.value:.6g}{when}",
     ]
     return lines + [f"    {name} = {cell(at(best.run.config, name))}" for name in searched]
+
+
+def _values(judged: dict[str, Any]) -> str:
+    return "  ".join(f"{printable(name)} {value:.6g}" for name, value in judged["values"].items())
 
 
 def _promotion(promotion: Promotion) -> list[Any]:

@@ -11,16 +11,20 @@ from ... import figures
 from ..search import settings
 from ..search.metric import Metric
 from ..storage import sweeps as stored_sweeps
-from . import data, early_stopping
+from . import data, early_stopping, sweep_front
 from .data import Rows, Run
 from .early_stopping import EarlyStopping
+from .sweep_front import Front
 
 ENDED = ("finished", "failed", "crashed", "killed")
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep with its runs. ``best`` is the best finished run with its value, ``parameters`` the searched ones."""
+    """A sweep with its runs. ``best`` is the best finished run with its value, ``parameters`` the searched ones.
+
+    With several metrics there is a ``front`` instead.
+    """
 
     name: str
     title: str
@@ -33,6 +37,7 @@ class Sweep:
     values: Mapping[str, float]
     best: Run | None
     early: EarlyStopping | None
+    front: Front | None
     row: sqlite3.Row
 
     @property
@@ -81,12 +86,13 @@ def sweep(rows: Rows, row: sqlite3.Row) -> Sweep:
         state=stored_sweeps.state(rows, row),
         method=row["method"],
         metric=metric,
-        parameters=_searched(asked) if asked else [],
+        parameters=(_searched(asked) if asked else []) or _differing(runs),
         expected=asked.expected_runs if asked else row["run_cap"],
         runs=runs,
         values=finite,
         best=best(runs, finite, metric),
         early=early_stopping.shown(rows, row["id"], asked),
+        front=sweep_front.front(config, runs),
         row=row,
     )
 
@@ -110,6 +116,12 @@ def _settings(text: str) -> tuple[dict[str, Any], settings.Settings | None]:
         return config, settings.read(config)
     except settings.SettingsError:
         return config, None
+
+
+def _differing(runs: Sequence[Run]) -> list[str]:
+    """The parameters that are not the same in all runs: those of a search that alone knows its space."""
+    names = {name: None for run in runs for name in run.config if not name.startswith("_")}
+    return [name for name in names if len({repr(run.config.get(name)) for run in runs}) > 1]
 
 
 def _searched(asked: settings.Settings) -> list[str]:

@@ -43,6 +43,7 @@ def sweep(request: Request) -> Response:
     shown = sweep_data.sweep(connection, row)
     here = (shown.title, link(entity, name, "sweeps", shown.name))
     metric = shown.metric.name if shown.metric else None
+    metrics = list(shown.front.goals) if shown.front else [metric] if metric else []
     newest_first = list(reversed(shown.runs))
     return rendering.page(
         "sweep.html",
@@ -52,12 +53,14 @@ def sweep(request: Request) -> Response:
         table=runs_table.table(newest_first, request.query_params, shown.parameters, metric),
         figures=_figures(connection, shown),
         curved=min(CURVES, len(newest_first)),
-        curves=comparison(connection, newest_first[:CURVES], [metric] if metric else []),
+        curves=comparison(connection, newest_first[:CURVES], metrics),
         crumbs=rendering.crumbs(entity, name, _all(entity, name), here),
     )
 
 
 def _figures(connection: data.Rows, shown: sweep_data.Sweep) -> list[figures.Figure]:
+    if shown.front is not None:
+        return shown.front.pictures()
     if shown.metric is None or not shown.values:
         return []
     trials, name = shown.trials(), shown.metric.name

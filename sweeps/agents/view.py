@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...output import is_terminal, message
 from ..board import Board, Row, clock, draw
-from ..course import PLANNED, Course, age, number, parameters
+from ..course import PLANNED, Course, age, number
 from ..screen import Screen
 from ..time_left import time_left
 
@@ -141,7 +141,7 @@ class View:
         again = f"retry {self.tries[trial.run_id]}: " if trial.run_id in self.tries else ""
         return Row(
             label,
-            again + (parameters(trial.args, self.course.names) or trial.run_id),
+            again + (self.course.tried(trial.args) or trial.run_id),
             busy=True,
             use=gauge.utilisation if gauge else None,
             memory=_memory(gauge, trial.slot) if gauge else "",
@@ -161,7 +161,7 @@ class Plain(View):
 
     def started(self, trial: Trial) -> None:
         super().started(trial)
-        self.say(f"trial {trial.run_id} started on {trial.slot.label}: {parameters(trial.args, self.course.names)}")
+        self.say(f"trial {trial.run_id} started on {trial.slot.label}: {self.course.tried(trial.args)}")
 
     def ended(self, ended: Ended) -> None:
         super().ended(ended)

@@ -299,6 +299,34 @@ def test_a_sweeps_page_explains_early_termination(tmp_path: Path, launch: Callab
     assert cells[4:8] == ["trial of 0.375", "2", "0.375", "0.2"]
 
 
+def test_a_sweeps_page_shows_the_front_of_several_metrics(tmp_path: Path, launch: Callable[..., Any]) -> None:
+    (tmp_path / "home").mkdir(mode=0o700)
+    store = Database(tmp_path / "home" / "store.sqlite3")
+    metrics = [{"name": "acc", "goal": "maximize"}, {"name": "size"}]
+    config = {"method": "custom", "metrics": metrics, "scheduler": {"engine": "optuna"}}
+
+    def fill(conn: sqlite3.Connection) -> sqlite3.Row:
+        project = projects.ensure(conn, "me", "front")["id"]
+        sweep = sweeps.create(conn, project, user="me", config=json.dumps(config), method="custom")
+        for width, summary in enumerate(
+            [{"acc": 0.5, "size": 1}, {"acc": 0.4, "size": 2}, {"acc": 0.9, "size": 9}, {}]
+        ):
+            run = trials.enqueue(conn, sweep, {"width": width}, f"<b>{width}")
+            assert run is not None
+            runs.update(conn, run["id"], state="finished", summary=json.dumps(summary))
+        return sweep
+
+    sweep = store.write(fill)
+    store.close()
+    server = launch()
+    page = requests.get(f"{server.url}/me/front/sweeps/{sweep['name']}", auth=("api", server.key), timeout=30).text
+    assert "maximize acc, minimize size" in page
+    front = page.split("Front")[1].split("<h2>Runs")[0]
+    cells = [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", front)]
+    assert cells == ["&lt;b&gt;2", "0.9", "9", "&lt;b&gt;0", "0.5", "1"]
+    assert "size and acc" in front  # the figure
+
+
 @pytest.fixture(scope="module")
 def chrome(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     with browser(tmp_path_factory.mktemp("chromium")) as started:

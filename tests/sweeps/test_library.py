@@ -14,7 +14,7 @@ from sweepkit.sweeps import catalog, spec
 from sweepkit.trainer import config
 
 NAMES = list(catalog.paths())
-TRAINED = [name for name in NAMES if name != "own-script"]
+TRAINED = [name for name in NAMES if name not in ("own-script", "digits-conditional")]
 WANDB_SWEEP = (
     "import sys; from wandb.cli.cli import cli; [cli(['sweep', f], standalone_mode=False) for f in sys.argv[1:]]"
 )
@@ -35,7 +35,7 @@ def test_the_library_holds_what_it_promises() -> None:
         for method in ("grid", "random", "bayes"):
             kind, name = methods[f"{dataset}-{method}"]
             assert (kind, name.lower()) == (method, dataset)
-    assert {"digits-hyperband", "digits-nested", "digits-ddp", "own-script"} < set(NAMES)
+    assert {"digits-hyperband", "digits-nested", "digits-ddp", "digits-conditional", "own-script"} < set(NAMES)
 
 
 def test_the_catalog_counts_and_describes() -> None:
@@ -69,6 +69,42 @@ def test_the_trainer_understands_every_configuration(name: str) -> None:
         hyper = config.read(configuration)
         assert isinstance(getattr(torch.optim, hyper.optim_type), type)
         assert hyper.task == name.split("-")[0].replace("quickstart", "digits")
+
+
+def test_the_space_with_conditions_has_them_and_the_trainer_understands_it() -> None:
+    import optuna
+    from sweepkit.sweeps.library import digits_conditional
+    from wandb.sdk.sweeps.sweep_info import SweepInfo
+
+    sweep = SweepInfo("id", "name", "me", "p", spec.load("digits-conditional").config, "c")
+    study = digits_conditional.study(sweep)
+    assert study.direction is optuna.study.StudyDirection.MAXIMIZE
+    seen = set()
+    for _ in range(40):
+        trial = study.ask()
+        configuration = digits_conditional.space(trial)
+        config.check_names(configuration)
+        hyper = config.read(configuration)
+        assert (hyper.task, hyper.epochs) == ("digits", 8)
+        assert ("momentum" in configuration) == (hyper.optim_type == "SGD")
+        assert ("weight_decay" in configuration) == (hyper.optim_type == "AdamW")
+        seen.add(hyper.optim_type)
+        study.tell(trial, hyper.lr)
+    assert seen == {"SGD", "Adam", "AdamW"}
+
+
+def test_the_space_with_conditions_is_searched_from_any_folder(wandb_env: dict[str, str]) -> None:
+    """The whole story in another folder than the source's: the search is started, and its runs have what it says."""
+    command = [sys.executable, "-m", "sweepkit", "run", "digits-conditional", "--trials", "1", "--no-promote"]
+    command += ["--project", "conditional", "--backend", "embedded", "--format", "json", "--cpu-slots", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert [row["state"] for row in told["comparison"]] == ["finished"]
+    tried = {name for name, value in told["best"]["config"].items() if value is not None}
+    assert {"optimizer", "lr", "width", "dropout", "task"} <= tried
+    assert ("momentum" in tried) == (told["best"]["config"]["optimizer"] == "SGD")
+    assert told["best"]["value"] > 0.5
 
 
 def test_bayes_and_random_search_the_same_ranges() -> None:
