@@ -129,7 +129,7 @@ def _as_prior(edit: Edit) -> str:
 
 def _stored(api: WandbApi, ref: SweepRef) -> dict[str, Any]:
     try:
-        return dict(document.read(api.sweep_text(ref)).value)
+        return dict(json.loads(json.dumps(document.read(api.sweep_text(ref)).value, default=str)))
     except (Fault, TypeError, ValueError) as error:
         raise SweepkitError(f"the configuration of sweep {ref.path} cannot be read: {error}") from error
 
@@ -155,7 +155,8 @@ def _refuse(ref: SweepRef, known: Mapping[str, Any], spec: Spec) -> None:
 
 
 def _is_elsewhere(config: Mapping[str, Any]) -> bool:
-    return "scheduler" in config or (config.get("controller") or {}).get("type") == "local"
+    controller = config.get("controller")
+    return "scheduler" in config or (isinstance(controller, Mapping) and controller.get("type") == "local")
 
 
 def _changes(known: Mapping[str, Any], old: Space, spec: Spec) -> Iterator[Change]:

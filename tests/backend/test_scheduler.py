@@ -18,6 +18,7 @@ from sweepkit.backend.scheduler import Gone, Scheduler
 from sweepkit.backend.storage import agents, projects, runs, sweeps, trials
 from sweepkit.backend.storage.database import Database
 from sweepkit.backend.studies import Studies
+from sweepkit.permutation import Permutation
 
 Beat = Callable[..., list[dict[str, Any]]]
 GRID = {"method": "grid", "program": "train.py", "parameters": {"a": {"values": [1, 2, 3]}}}
@@ -443,6 +444,24 @@ def test_a_deleted_run_gives_its_configuration_back(make: Make) -> None:
         sweep.end(name)
     sweep.database.write(lambda conn: runs.delete(conn, sweep.run(name)["id"]))
     assert sweep.beat(agent)[0]["args"] == {"a": {"value": 3}}
+
+
+def test_a_shuffled_grid_goes_on_after_a_restart_and_comes_back_to_what_was_deleted(make: Make) -> None:
+    sweep = make(
+        {**GRID, "controller": {"type": "cloud", "shuffle": True, "seed": 5}, "parameters": {"a": {"max": 9, "min": 0}}}
+    )
+    agent = sweep.agent()
+    names = []
+    for _ in range(4):
+        names.append(sweep.take(agent))
+        sweep.end(names[-1])
+    tried = [json.loads(sweep.run(name)["config"])["a"]["value"] for name in names]
+    sweep.scheduler = Scheduler(sweep.database, Studies())
+    sweep.database.write(lambda conn: runs.delete(conn, sweep.run(names[1])["id"]))
+    order = Permutation(10, "5")
+    later = [sweep.beat(sweep.agent())[0]["args"]["a"]["value"] for _ in range(7)]
+    assert tried == [order.at(n) for n in range(4)]
+    assert later == [tried[1], *(order.at(n) for n in range(4, 10))]
 
 
 def test_hyperband_stops_the_worse_and_tells_why(make: Make) -> None:

@@ -16,6 +16,7 @@ from sweepkit.errors import SweepkitError, UsageError
 from sweepkit.sweeps import edit, spec
 from sweepkit.sweeps.backends import Backend
 from sweepkit.sweeps.wandb_api import SweepRef, WandbApi
+from sweepkit.sweeps.wandb_queries import UPSERT_SWEEP
 
 from ..conftest import start_server, stop_server
 from .terminal import Terminal
@@ -125,6 +126,16 @@ def test_what_means_the_same_is_no_change(api: WandbApi, wandb_env: dict[str, st
         ("metric.name", "changed"), ("parameters.o.lr", "changed"),
     ]  # fmt: skip
     assert planned.notes == ("all runs are judged by the new metric, those from before too",)
+
+
+def test_what_a_client_has_written_oddly_is_compared_all_the_same(api: WandbApi, new: Spec) -> None:
+    text = "method: grid\nparameters: {x: {values: [1]}}\n1: 2\nsince: 2024-01-02\ncontroller: odd\n"
+    answer = api._ask(UPSERT_SWEEP, config=text, project="edit")
+    ref = api.find_sweep(f"edit/{answer['upsertSweep']['sweep']['name']}")
+    planned = edit.look(api, ref, new(GRID, metric=None, parameters={"x": {"values": [1]}}))
+    assert [(change.key, change.before) for change in planned.changes] == [
+        ("1", 2), ("controller", "odd"), ("program", None), ("since", "2024-01-02"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

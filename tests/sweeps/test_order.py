@@ -25,6 +25,21 @@ import wandb
 with wandb.init() as run:
     run.log({"loss": (run.config["x"] - 0.3) ** 2})
 """
+# Trials one after the other, in a process that stays: the agent and the program in one.
+TRIALS = """
+import sys, wandb
+from sweepkit.sweeps.backends import Backend
+from sweepkit.sweeps.wandb_api import WandbApi
+
+api = WandbApi(Backend("embedded", *sys.argv[1:4]))
+ref = api.find_sweep(sys.argv[4])
+agent = api.create_agent(ref, "agent")
+while (command := api.heartbeat(agent, {})[0])["type"] == "run":
+    config = {name: entry["value"] for name, entry in command["args"].items()}
+    settings = wandb.Settings(sweep_id=ref.id, x_disable_stats=True, console="off", disable_git=True)
+    with wandb.init(id=command["run_id"], project=ref.project, config=config, settings=settings) as run:
+        run.log({"loss": (config["x"] - 0.3) ** 2})
+"""
 
 
 def sweepkit(*words: str) -> Any:
@@ -105,6 +120,7 @@ def test_a_bayes_search_repeats_with_its_seed(api: WandbApi, create: Create) -> 
     tried = []
     for _ in range(2):
         ref = create(config, "--seed", "3")
-        assert sweepkit("agents", ref.path, "--cpu-slots", "1")["finished"] == 13
+        words = [api.backend.url, api.backend.key, api.backend.entity or "", ref.path]
+        subprocess.run([sys.executable, "-c", TRIALS, *words], check=True)
         tried.append([(run.config["x"], run.config["y"]) for run in api.runs(ref)])
     assert tried[0] == tried[1] and len(set(tried[0])) == 13
