@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..output import message
-from .agents.crew import Ticket
 from .agents.options import AgentOptions
 from .agents.pool import Outcome, run_agents
+from .agents.tickets import Ticket
 
 if TYPE_CHECKING:
     from .agents.devices import Slot

@@ -16,7 +16,7 @@ from ..errors import SweepkitError
 from . import cases, checkpoint, code, config, tasks
 from .model import SmallCNN
 from .report import Report
-from .train import BEST, METRICS
+from .state import BEST, METRICS
 
 
 def report(run: wandb.Run, report: Report) -> None:

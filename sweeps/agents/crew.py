@@ -1,7 +1,6 @@
 """What the workers of one command share: how trials ended, which are to be tried again, and which slots are out.
 
-A trial that is tried again keeps its lease: the agent that it was given to goes on saying that it lives, whichever slot
-takes it up. So a *ticket* carries the agent's id along, and the backend gives the trial to nobody else meanwhile.
+A trial that is to be tried again is a ticket (``tickets.py``).
 """
 
 from __future__ import annotations
@@ -15,21 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import SweepkitError, Unreachable
 from ..backends import Backend
-from ..wandb_api import Run, SweepRef, WandbApi
+from ..wandb_api import Run, SweepRef
 from . import breaker as guard
 from .devices import Slot
 from .launching import Launcher
-from .leases import LEAVING, Leases
+from .leases import Leases
 from .options import DEFAULTS, AgentOptions
 from .outcomes import Ending
 from .policy import retry_policy
+from .tickets import Ticket
 from .trial import Trial
 
 if TYPE_CHECKING:
     from .packer import Packer
     from .view import View
-
-OFFER = 60.0  # seconds for which a trial that failed on a doubtful slot is offered to others before that slot has it
 
 
 @dataclass(frozen=True)
@@ -54,24 +52,6 @@ class Ended:
     def why(self) -> str:
         """A few words for people."""
         return self.ending.why
-
-
-@dataclass
-class Ticket:
-    """A trial to be started (again) here: W&B's command for it, and the agent that has its lease, if one has.
-
-    ``avoid`` is the label of a slot that had better not have it.
-    """
-
-    command: Mapping[str, Any]
-    agent: str | None = None
-    avoid: str | None = None
-    is_first: bool = True  # it has not been tried here yet
-    since: float = field(default_factory=time.monotonic)
-
-    @property
-    def run_id(self) -> str:
-        return str(self.command["run_id"])
 
 
 @dataclass
@@ -169,12 +149,10 @@ class Crew:
         with self.lock:
             if self.closing or not self.serves(slot):
                 return None
-            for ticket in self.tickets:
-                alone = len(self.slots) == 1
-                if ticket.avoid != slot.label or alone or time.monotonic() > ticket.since + OFFER:
-                    self.tickets.remove(ticket)
-                    return ticket
-            return None
+            found = next((each for each in self.tickets if each.suits(slot.label, len(self.slots) == 1)), None)
+            if found:
+                self.tickets.remove(found)
+            return found
 
     def waits(self, slot: Slot) -> bool:
         """Whether there may be something for ``slot`` later, so that it must not go home."""
@@ -321,26 +299,3 @@ class Crew:
                 self.down_since = time.monotonic()
                 self.view.say(f"{error.message}; running trials go on, and it is asked again and again")
             return time.monotonic() - self.down_since
-
-
-def keep_leases(crew: Crew, api: WandbApi) -> None:
-    """Say for every trial that waits to be tried again that it lives; one that the backend takes back is dropped."""
-    for ticket in list(crew.tickets):
-        if ticket.agent is None:
-            continue
-        states = crew.leases.states(ticket.agent)
-        try:
-            commands = api.heartbeat(ticket.agent, states or {ticket.run_id: True})
-        except SweepkitError:
-            continue  # the workers tell people about a backend that is away
-        crew.leases.told(ticket.agent, states)
-        stopped = any(each.get("type") == "stop" and each.get("run_id") == ticket.run_id for each in commands)
-        if stopped and ticket in crew.tickets:  # else a slot has taken it up meanwhile, and hears it too
-            crew.drop(ticket, "stopped")
-
-
-def release(crew: Crew, api: WandbApi) -> None:
-    """At the end: say of all trials that nobody has spoken for yet that they ended, so that nobody waits for them."""
-    for agent in crew.leases.agents_with_news():
-        with suppress(SweepkitError):
-            api.heartbeat(agent, {**crew.leases.states(agent), LEAVING: True})

@@ -17,11 +17,12 @@ from ..metric import metric_in
 from ..scores import Scores
 from ..wandb_api import Run, SweepRef, WandbApi
 from . import command, leftovers, searcher
-from .crew import Crew, Ticket, keep_leases, release
+from .crew import Crew
 from .devices import Slot
 from .isolation import launchers
 from .options import DEFAULTS, AgentOptions
 from .packer import Packer
+from .tickets import Ticket, keep_leases, release
 from .view import View, make_view
 from .worker import Worker, kill_delay
 

@@ -18,11 +18,12 @@ from typing import Any
 
 from ...errors import SweepkitError, Unreachable
 from ..wandb_api import NotFound, Run, WandbApi
-from .crew import Crew, Ended, Ticket
+from .crew import Crew, Ended
 from .devices import Slot, alive
 from .launching import FRESH, Launcher
 from .leases import LEAVING
 from .outcomes import FINISHED, NEVER_INIT, Ending, count_oom_kills, failure, openings
+from .tickets import Ticket
 from .trial import Trial, start
 
 PATIENCE = 300.0  # seconds that an idle slot waits for a backend that went away
