@@ -16,7 +16,8 @@ from ..errors import SweepkitError
 from . import cases, checkpoint, code, config, tasks
 from .model import SmallCNN
 from .report import Report
-from .state import BEST, METRICS
+from .state import BEST
+from .train import METRICS
 
 
 def report(run: wandb.Run, report: Report) -> None:
