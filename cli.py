@@ -108,7 +108,7 @@ def check(sweep: str, backend: str, format: str) -> None:
     from .sweeps.run import prepare
 
     spec = prepare(sweep)
-    size = spec.space.size()
+    size = spec.size()
     answer = {
         "path": str(spec.path),
         "name": spec.name,
@@ -125,7 +125,7 @@ def check(sweep: str, backend: str, format: str) -> None:
         "trials": "trials",
     }
     if format in ("table", "value"):
-        answer["configurations"] = "endless" if size is None else size
+        answer["configurations"] = size if size is not None else f"as {spec.says} says" if spec.says else "endless"
     output.emit(answer, format, shown, value="configurations")
 
 

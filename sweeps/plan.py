@@ -37,6 +37,7 @@ class Plan:
     commands: tuple[tuple[str, ...], ...]
     exact: bool  # whether these commands will be run, rather than some like them
     growing: bool = False  # whether more slots are added while that pays
+    says: str | None = None  # the function that alone knows what the trials are given, if there is one
 
     def record(self) -> dict[str, Any]:
         """The documented keys of a plan."""
@@ -56,6 +57,7 @@ class Plan:
         """The plan in words."""
         trials = self.trials if self.trials is not None else "no end: until it is stopped"
         space = "endless" if self.configurations is None else self.configurations
+        space = f"as {self.says} says" if self.says else space
         which = f"the first {len(self.commands)}" if self.exact else "for example"
         return [
             f"backend         {self.backend}",
@@ -65,7 +67,7 @@ class Plan:
             f"search          {self.method}",
             f"trials          {trials}",
             f"configurations  {space}",
-            f"commands        {which}:",
+            *([] if self.says else [f"commands        {which}:"]),
             *(f"  {shlex.join(command)}" for command in self.commands),
         ]
 
@@ -78,8 +80,8 @@ def plan(spec: Spec, backend: str, project: str, slots: list[Slot], find: Callab
     commands = _commands(spec, {**os.environ, **slots[0].environment})
     exact = spec.method == "grid" and ("seed" in spec.order or not spec.order.get("shuffle"))
     return Plan(
-        _backend(backend, find), project, tuple(slots), spec.method, spec.count(), spec.space.size(), commands,
-        exact=exact, growing=any(slot.place and slot.place.growing for slot in slots),
+        _backend(backend, find), project, tuple(slots), spec.method, spec.count(), spec.size(), commands,
+        exact=exact, growing=any(slot.place and slot.place.growing for slot in slots), says=spec.says,
     )  # fmt: skip
 
 
@@ -104,7 +106,9 @@ def _commands(spec: Spec, surroundings: Mapping[str, str]) -> tuple[tuple[str, .
 
 
 def _configurations(spec: Spec) -> list[dict[str, Any]]:
-    """The first configurations of a grid; of any other search some that it may propose."""
+    """The first configurations of a grid; of any other search some that it may propose, where that can be known."""
+    if spec.says:
+        return []
     if spec.method == "grid":
         size = spec.space.grid_size()
         places: Iterable[int] = [n % size for n in range(min(SHOWN, spec.count() or 0))]

@@ -78,6 +78,16 @@ class Spec:
         return min(runs, self.run_cap or runs)
 
     @property
+    def says(self) -> str | None:
+        """Who says what the trials are given where the YAML does not: a function of the scheduler's source."""
+        scheduler = self.config.get("scheduler", {})
+        return f"{scheduler['search_space']} in {scheduler['source']}" if "search_space" in scheduler else None
+
+    def size(self) -> int | None:
+        """How many configurations there are; None where there is no end, or only a function would know it."""
+        return None if self.says else self.space.size()
+
+    @property
     def order(self) -> dict[str, Any]:
         """Seed, shuffle and repeats, those that were given."""
         controller = self.config.get("controller", {})
@@ -113,12 +123,9 @@ class Spec:
         return replace(self, config=config, space=parameters, text=text)
 
     def _refuse_constants(self, constants: Mapping[str, Any]) -> None:
-        scheduler = self.config.get("scheduler", {})
-        if "search_space" in scheduler:
-            message = (
-                f"{self.path}: {scheduler['search_space']} in {scheduler['source']} says all that a trial is given"
-            )
-            raise UsageError(f"{message}, so {', '.join(constants)} cannot be held fast here", "change it there")
+        if self.says:
+            message = f"{self.path}: {self.says} says all that a trial is given, so nothing can be held fast here"
+            raise UsageError(message, f"have it return the {', '.join(constants)} that you want")
 
 
 def load(name_or_path: str | Path) -> Spec:

@@ -26,14 +26,16 @@ _POLL = 2.0
 _OVER = ("FINISHED", "CANCELED")
 
 
-def main(path: str, lock_file: str, *arguments: str) -> None:
-    """Search for the sweep at ``path``, once nobody else does; ``arguments`` are further ones of W&B's command.
+def main(path: str, kind: str, lock_file: str, *arguments: str) -> None:
+    """Search for the sweep at ``path`` of a backend of that kind, once nobody else does.
+
+    ``arguments`` are further ones of W&B's command.
 
     SIGTERM ends it in good order, as Ctrl-C does: W&B's client finishes the step that it is at.
     """
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     ref = SweepRef(*path.split("/"))
-    backend = Backend("wandb", os.environ["WANDB_BASE_URL"], os.environ["WANDB_API_KEY"], ref.entity)
+    backend = Backend(kind, os.environ["WANDB_BASE_URL"], os.environ["WANDB_API_KEY"], ref.entity)
     with open(lock_file, "a+", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         api = WandbApi(backend)
@@ -84,3 +86,6 @@ if __name__ == "__main__":
         main(*sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit(130)
+    except SweepkitError as error:  # in the words of W&B's scheduler
+        print(f"Sweep scheduler for {sys.argv[1]} failed to initialize: {error.message}", flush=True)
+        sys.exit(1)

@@ -145,8 +145,12 @@ class Searcher(threading.Thread):
             engine = crew.config["scheduler"]["engine"]
             crew.view.say(f"search: `wandb sweep-scheduler` with the engine {engine}; its output: {self.log}")
         self.starts += 1
-        line = [sys.executable, "-m", f"{__package__}.search_process", crew.ref.path, str(self._lock)]
-        line += [f"--batch-size={batch}", "--poll-interval=1"]  # the client takes it for its least, 5 s
+        line = [sys.executable, "-m", f"{__package__}.search_process", crew.ref.path, crew.backend.kind]
+        line += [
+            str(self._lock),
+            f"--batch-size={batch}",
+            "--poll-interval=1",
+        ]  # the client takes it for its least, 5 s
         own = {"WANDB_SILENT": "false", "PYTHONUNBUFFERED": "1", "SWEEPKIT_SEARCH_LEFT": self._left}
         own[leftovers.MARK] = leftovers.new_mark()
         with self.log.open("a+b") as output:

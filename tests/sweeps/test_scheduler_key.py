@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from sweepkit.errors import UsageError
-from sweepkit.sweeps import scheduler_key, spec
+from sweepkit.sweeps import plan, scheduler_key, spec
+from sweepkit.sweeps.agents.devices import Slot
 
 GOOD = """\
 program: train.py
@@ -121,3 +122,15 @@ def test_what_an_engine_passes_over_is_warned_of(monkeypatch: pytest.MonkeyPatch
     ]
     both = load(f"{GOOD}parameters: {{epochs: {{value: 3}}}}\n").warnings
     assert "passes `parameters` over, those with one value too" in both[-1].message
+
+
+def test_what_only_the_function_knows_is_neither_guessed_nor_held_fast() -> None:
+    sweep = load(GOOD)
+    assert (sweep.size(), sweep.count(), sweep.says) == (None, 10, "space in search.py")
+    made = plan.plan(sweep, "embedded", "p", [Slot("cpu:0", {})], lambda: None)
+    assert (made.commands, made.configurations) == ((), None)
+    assert made.lines()[-1] == "configurations  as space in search.py says"
+    with pytest.raises(UsageError, match="space in search.py says all that a trial is given") as caught:
+        sweep.changed({"epochs": 2})
+    assert caught.value.hint == "have it return the epochs that you want"
+    assert sweep.changed(run_cap=3).count() == 3
