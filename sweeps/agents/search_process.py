@@ -22,6 +22,7 @@ from ..backends import Backend
 from ..wandb_api import SweepRef, WandbApi
 
 SILENCE = 45.0  # seconds; a scheduler's client is heard of every 30 (`wandb-core`, its file stream's heartbeat)
+SEARCHING = "searching"
 _POLL = 2.0
 _OVER = ("FINISHED", "CANCELED")
 
@@ -37,15 +38,19 @@ def main(path: str, kind: str, lock_file: str, *arguments: str) -> None:
     ref = SweepRef(*path.split("/"))
     backend = Backend(kind, os.environ["WANDB_BASE_URL"], os.environ["WANDB_API_KEY"], ref.entity)
     with open(lock_file, "a+", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        waited = _take(lock)
+        last = _read(lock)
         api = WandbApi(backend)
-        if wait_for_others(lambda: api.sweep(ref).state in _OVER, lambda: api.last_search(ref), _left(lock)):
-            return
+        if not (last and (waited or "SWEEPKIT_SEARCH_AGAIN" in os.environ)):  # else the last one was here, just now
+            _write(lock, "")
+            if wait_for_others(lambda: api.sweep(ref).state in _OVER, lambda: api.last_search(ref), last):
+                return
+        _write(lock, SEARCHING)
         try:
             _search(path, *arguments)
         finally:
             with suppress(SweepkitError, KeyboardInterrupt):
-                _leave(lock, api.last_search(ref) or "")
+                _write(lock, api.last_search(ref) or "")
 
 
 def wait_for_others(over: Callable[[], bool], heard: Callable[[], str | None], left: str) -> bool:
@@ -64,20 +69,35 @@ def wait_for_others(over: Callable[[], bool], heard: Callable[[], str | None], l
 
 
 def _search(path: str, *arguments: str) -> None:
+    import wandb
     from wandb.cli.cli import cli
 
-    cli.main(["sweep-scheduler", path, *arguments], prog_name="wandb")
+    try:
+        cli.main(["sweep-scheduler", path, *arguments], prog_name="wandb")
+    finally:
+        wandb.teardown()  # it has sent what it had to send
 
 
-def _left(lock: IO[str]) -> str:
+def _take(lock: IO[str]) -> bool:
+    """Take the lock; whether another process had it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return True
+
+
+def _read(lock: IO[str]) -> str:
+    """What the last holder left: SEARCHING, or when its search was heard of last, or nothing if it did not search."""
     lock.seek(0)
-    return os.environ.get("SWEEPKIT_SEARCH_LEFT") or lock.read()
+    return lock.read()
 
 
-def _leave(lock: IO[str], heard: str) -> None:
+def _write(lock: IO[str], text: str) -> None:
     lock.seek(0)
     lock.truncate()
-    lock.write(heard)
+    lock.write(text)
     lock.flush()
 
 

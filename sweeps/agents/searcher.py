@@ -90,7 +90,6 @@ class Searcher(threading.Thread):
         folder.mkdir(parents=True, exist_ok=True)
         self._lock, self.log = folder / "search.lock", folder / f"search-{os.getpid()}.log"
         self._process: Process | None = None
-        self._left = ""  # when the search was heard of last, after one that died here
         self.starts = 0
 
     def run(self) -> None:
@@ -136,7 +135,6 @@ class Searcher(threading.Thread):
                     self._end(self._process)
                     batch = self._batch()
                     self._process = self._start(batch)
-        self._left = self._attempt(lambda: self._api.last_search(self._crew.ref) or "") or ""
         return code
 
     def _start(self, batch: int) -> Process:
@@ -144,6 +142,7 @@ class Searcher(threading.Thread):
         if not self.starts:
             engine = crew.config["scheduler"]["engine"]
             crew.view.say(f"search: `wandb sweep-scheduler` with the engine {engine}; its output: {self.log}")
+        again = {"SWEEPKIT_SEARCH_AGAIN": "1"} if self.starts else {}
         self.starts += 1
         line = [sys.executable, "-m", f"{__package__}.search_process", crew.ref.path, crew.backend.kind]
         line += [
@@ -151,8 +150,7 @@ class Searcher(threading.Thread):
             f"--batch-size={batch}",
             "--poll-interval=1",
         ]  # the client takes it for its least, 5 s
-        own = {"WANDB_SILENT": "false", "PYTHONUNBUFFERED": "1", "SWEEPKIT_SEARCH_LEFT": self._left}
-        own[leftovers.MARK] = leftovers.new_mark()
+        own = {"WANDB_SILENT": "false", "PYTHONUNBUFFERED": "1", leftovers.MARK: leftovers.new_mark(), **again}
         with self.log.open("a+b") as output:
             return FreshProcess(Order(line, {**environment(crew.backend, os.environ), **own}, output))
 
