@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from ..errors import SweepkitError, UsageError
 from ..output import message
 from . import best
 from .finding import find_run
@@ -63,10 +63,17 @@ def names(runs: Sequence[Run], entity: str, project: str) -> list[str]:
 
 
 def check_taken(api: WandbApi, ref: SweepRef, runs: Sequence[Run]) -> None:
-    """Say which runs the backend has passed over: W&B's servers know those of the sweep's own project only."""
+    """Say which runs the backend has passed over: W&B's servers know those of the sweep's own project only.
+
+    The sweep is there by now, so nothing is raised where the backend does not tell.
+    """
     if not runs:
         return
-    taken = api.prior_runs(ref)
+    try:
+        taken = api.prior_runs(ref)
+    except SweepkitError as error:
+        message(f"warning: it is not known whether the prior runs were taken: {error.message}")
+        return
     missing = [run.path for run in runs if run.id not in taken]
     if missing:
         message(

@@ -28,6 +28,7 @@ UPSERT_SWEEP = """mutation UpsertSweep($id: ID, $config: String, $description: S
     configValidationWarnings
   }
 }"""
+# No client asks for these; W&B's own tests of its servers do (tests/system_tests/test_sweep in its repository).
 PRIOR_RUNS = """query SweepPriorRuns($entity: String, $project: String, $name: String!) {
   project(name: $project, entityName: $entity) { sweep(sweepName: $name) { priorRuns { edges { node { name } } } } }
 }"""

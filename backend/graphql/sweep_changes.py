@@ -55,12 +55,21 @@ def apply(conn: sqlite3.Connection, wanted: Wanted, user: str) -> sqlite3.Row:
         sweep = sweeps.create(conn, project["id"], user=user, **wanted.columns)
     else:
         _found(conn, wanted.pk)
-        sweep = sweeps.update(conn, wanted.pk, **wanted.columns)
+        outside = {} if wanted.settings is None else {"outside": _outside(conn, wanted.pk, wanted.settings)}
+        sweep = sweeps.update(conn, wanted.pk, **wanted.columns, **outside)
     if wanted.priors:
         sweeps.set_priors(conn, sweep, wanted.priors)
     if wanted.controller is not None:
         sweep = _schedule(conn, sweep, wanted.controller)
     return _set_state(conn, sweep, wanted.state) if wanted.state else sweep
+
+
+def _outside(conn: sqlite3.Connection, pk: int, asked: Settings) -> int:
+    """How many trials of the sweep its new grid does not have."""
+    if asked.method != "grid" or asked.external:
+        return 0
+    tried = (asked.space.flat(config) for config in trials.configurations(conn, pk))
+    return sum(not asked.space.holds(flat) for flat in tried)
 
 
 # What each state may follow. A sweep that is over may run again: that is W&B's way to repeat runs that were deleted.

@@ -77,7 +77,7 @@ def resolve_run_count(obj: sqlite3.Row, info: GraphQLResolveInfo) -> int:
 
 @sweep.field("runCountExpected")
 def resolve_expected(obj: sqlite3.Row, info: GraphQLResolveInfo) -> int | None:
-    expected = _settings(obj).expected_runs
+    expected = sweeps.expected(info.context.rows, obj, _settings(obj).expected_runs)
     return None if expected is None else min(expected, 2**31 - 1)  # GraphQL's Int has 32 bits
 
 

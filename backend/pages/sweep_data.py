@@ -87,7 +87,7 @@ def sweep(rows: Rows, row: sqlite3.Row) -> Sweep:
         method=row["method"],
         metric=metric,
         parameters=(_searched(asked) if asked else []) or _differing(runs),
-        expected=asked.expected_runs if asked else row["run_cap"],
+        expected=stored_sweeps.expected(rows, row, asked.expected_runs) if asked else row["run_cap"],
         runs=runs,
         values=finite,
         best=best(runs, finite, metric),

@@ -15,7 +15,7 @@ from .outcomes import UNDER_WAY
 STATES = frozenset({"PENDING", "RUNNING", "PAUSED", "FINISHED", "CANCELED"})
 OPEN = frozenset({"PENDING", "RUNNING"})  # new runs are handed out
 _COLUMNS = {"display_name", "description", "state", "config", "method", "run_cap"}
-_COLUMNS |= {"exhausted", "controller", "scheduler", "heartbeat_at"}
+_COLUMNS |= {"exhausted", "controller", "scheduler", "heartbeat_at", "outside"}
 ATTEMPTS = 3  # a configuration whose agents die every time is given up
 PREEMPTIONS = 20  # a preempted run goes on as often as this
 # Not over: it runs, or it was not asked to stop and waits for an agent, was preempted and will go on, or its agent died
@@ -78,6 +78,16 @@ def unfinished(conn: sqlite3.Connection, sweep_id: int) -> int:
     )
     patience = clock.ago(3 * silence.lost_after())
     return int(conn.execute(query, {"sweep": sweep_id, "patience": patience}).fetchone()[0])
+
+
+def expected(conn: sqlite3.Connection, sweep: sqlite3.Row, asked: int | None) -> int | None:
+    """How many runs the sweep will have, where its configuration asks for so many; None where there is no end."""
+    if sweep["exhausted"]:
+        return run_count(conn, sweep["id"])
+    if asked is None or not sweep["outside"]:
+        return asked
+    cap = sweep["run_cap"]
+    return asked + sweep["outside"] if cap is None else min(asked + sweep["outside"], cap)
 
 
 def is_used_up(conn: sqlite3.Connection, sweep: sqlite3.Row) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ... import hyperband
@@ -99,6 +99,12 @@ def configuration(conn: sqlite3.Connection, run_id: int) -> dict[str, Any]:
     """The configuration that was handed out with a run, whatever its script made of it since."""
     row = conn.execute("SELECT configuration FROM trials WHERE run_id = ?", (run_id,)).fetchone()
     return dict(json.loads(row["configuration"]))
+
+
+def configurations(conn: sqlite3.Connection, sweep_id: int) -> Iterator[dict[str, Any]]:
+    """What the sweep has handed out, one after the other."""
+    for row in conn.execute("SELECT configuration FROM trials WHERE sweep_id = ?", (sweep_id,)):
+        yield json.loads(row["configuration"])
 
 
 def lease(conn: sqlite3.Connection, run_id: int) -> int:

@@ -73,8 +73,10 @@ def test_a_finished_grid_that_is_extended_goes_on(record: Any, api: WandbApi, ne
         "runs      2 inside the new space; 1 outside: kept, and left out of the search",
         "to come   2; it is FINISHED and goes on",
     ]
-    assert (api.sweep(ref).state, api.sweep(ref).name) == ("RUNNING", "second")
+    now = api.sweep(ref)
+    assert (now.state, now.name, now.run_count, now.expected) == ("RUNNING", "second", 3, 5)
     assert [next_of(api, ref), next_of(api, ref), next_of(api, ref)] == [{"x": 0}, {"x": 4}, None]
+    assert (api.sweep(ref).run_count, api.sweep(ref).expected) == (5, 5)
     again = edit.look(api, ref, wanted)
     assert again.changes == () and "has already" in again.lines()[0]
 
