@@ -69,7 +69,7 @@ def check(config: Mapping[str, Any]) -> None:
     elsewhere = "or have another process search, with --no-search here"
     if not module:
         raise UsageError(f"the sweep's scheduler has the engine {engine!r}; known are {', '.join(PACKAGES)}", elsewhere)
-    if find_spec("wandb.sdk.sweeps.scheduler") is None:
+    if not _has_scheduler():
         raise UsageError("this wandb client has no sweep scheduler", "install wandb 0.31 or later")
     if find_spec(module) is None:
         raise UsageError(f"the sweep's engine {engine} needs the package {module}, which is not installed", install)
@@ -77,6 +77,13 @@ def check(config: Mapping[str, Any]) -> None:
     if source and any(key in scheduler for key in FUNCTIONS[engine]) and not os.path.isfile(source):
         where = f"the sweep's source {source!r} is not there (looked in {Path.cwd()})"
         raise UsageError(where, f"start sweepkit in the folder that holds it, {elsewhere}")
+
+
+def _has_scheduler() -> bool:
+    try:
+        return find_spec("wandb.sdk.sweeps.scheduler") is not None
+    except ModuleNotFoundError:  # not even the package above it, in older clients
+        return False
 
 
 class Searcher(threading.Thread):
