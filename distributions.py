@@ -182,6 +182,10 @@ class Parameter:
         low, high = self.bounds
         return math.ceil(low / self.q - 1e-9), math.floor(high / self.q + 1e-9)
 
+    def multiple(self, k: int) -> float:
+        """k times q, as a quantized parameter draws it."""
+        return _step(0, k, self.q)
+
     @cached_property
     def _grid(self) -> Sequence[Any]:
         if self.distribution == "constant":
@@ -233,7 +237,7 @@ class Parameter:
         if math.isfinite(sum(self.bounds)):
             first, last = self.multiples
             steps = min(max(steps, first), last)
-        return _step(0, steps, self.q)
+        return self.multiple(steps)
 
 
 def canonical(value: Any) -> str:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Collection, Mapping
+from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from . import clock, silence
+from .ahead import PATIENCE
 from .search import RunSuggestion, SettingsError
 from .storage import agents, runs, sweeps, trials
 from .storage.database import Database
@@ -98,14 +101,22 @@ class Scheduler:
         if sweep is None:
             raise Gone(f"sweep {sweep_id}")
         if sweep["state"] in sweeps.OPEN and not sweeps.is_used_up(self._database.read(), sweep):
-            with study.lock:
-                run = self._search(study, agent_id, sweep_id)
+            run = self._search(study, agent_id, sweep_id)
             if run is not None:
                 return [self._command(run, study)]
         return [{"type": "exit"}] if self._database.write(lambda conn: _close(conn, sweep_id, agent_id)) else []
 
     def _search(self, study: Study, agent_id: int, sweep_id: int) -> sqlite3.Row | None:
-        """A new run for the agent; None when there is none now."""
+        """A new run for the agent; None when there is none now. What takes long is waited for without the lock."""
+        since = time.monotonic()
+        while True:
+            with study.lock:
+                awaited = study.ahead.awaited(since)
+                if awaited is None:
+                    return self._ask(study, agent_id, sweep_id)
+            wait([awaited], PATIENCE)
+
+    def _ask(self, study: Study, agent_id: int, sweep_id: int) -> sqlite3.Row | None:
         for _ in range(_RETRIES):
             asked = study.engine.ask_n_runs(1)
             if asked is None:
@@ -128,6 +139,7 @@ class Scheduler:
                 study.engine.forget_run(asked.run_id)
             else:
                 study.made(run, asked)
+                study.ahead.begin()
         return run
 
     def _command(self, run: sqlite3.Row, study: Study) -> Command:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import search
+from .ahead import Ahead
 from .search import RunWithMetrics, StopDecision
 from .search import settings as sweep_settings
 from .search.digest import Digest
@@ -59,6 +60,7 @@ class Study:
         self._sweep_id = int(sweep["id"])
         self._ledger = StoreLedger(database, self._sweep_id, self.settings, loaded)
         self.engine = search.make(self.settings, self.settings.seed or sweep["name"], self._ledger)
+        self.ahead = Ahead(self.engine)
         self._alive: dict[int, _Alive] = {}  # by the runs' rows
         self._primed = False
 

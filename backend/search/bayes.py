@@ -1,48 +1,102 @@
-"""Bayesian search: Optuna's multivariate TPE, with W&B's meaning of what a failed or running run is worth."""
+"""Bayesian search: expected improvement on a Gaussian process, with W&B's meaning of what a run is worth.
+
+Why a process of our own and not that of Optuna's GPSampler: docs/search.md, with figures of both.
+"""
 
 from __future__ import annotations
 
-import copy
-import warnings
-import zlib
-from collections.abc import Iterable, Mapping
+import random
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-import optuna
-from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, TrialState
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
 
-from . import encoding
+from .acquisition import Acquisition, spread
+from .axes import Axis, axes, fixed
+from .gaussian import Array, GaussianProcess
 from .interface import RunWithMetrics
 from .metric import Metric
 from .random import RandomEngine
 
-STARTUP = 10  # runs that are drawn at random before the model is asked
-_TRIES = 10  # suggestions of the model before one is drawn instead
-_FITTED = 1000  # runs that the model sees at most, the best and the latest ones: asking stays quick
+_FITTED = 400  # runs that the model sees at most, the best and the latest ones: asking stays quick
+_REPRESENTED = 100  # of those, runs that its hyperparameters are fitted to
+_STARTED = 16  # points at most that are spread evenly before the model is asked
+_BEST = 3  # runs whose neighbourhood is searched
+_DRAWS = 16  # of what pending runs may be worth
+_FEWEST = 2  # runs that a model needs
 _ENDED, _PRIOR = "ended:", "prior:"  # how the model's runs are called that are not alive; no engine's id has a colon
 
 
-Params = dict[str, Any]
+@dataclass(frozen=True)
+class Problem:
+    """All that a suggestion depends on: a snapshot, so that it can be solved while the search goes on.
+
+    ``points`` (n, axes) and ``values`` (n,), of which the least is the best, are what is known, ``pending`` (m, axes)
+    what is being tried.
+    """
+
+    axes: tuple[Axis, ...]
+    points: Array
+    values: Array
+    pending: Array
+    seed: str
+
+    def solve(self) -> list[dict[str, Any]]:
+        """What to try next, by the names of the axes; the most promising first, others in case that one is taken."""
+        rng = np.random.default_rng(random.Random(self.seed).getrandbits(64))
+        values = _standard(self.values)
+        categories = np.array([axis.is_category for axis in self.axes])
+        model = GaussianProcess(self.points, values, categories, _representatives(values))
+        if len(self.pending):
+            model.imagine(self.pending, _DRAWS, rng)
+        best = self.points[np.argsort(values)[:_BEST]]
+        found = Acquisition(self.axes, model, np.concatenate([self.points, self.pending])).highest(best, rng)
+        return [{axis.name: axis.decode(at) for axis, at in zip(self.axes, point, strict=True)} for point in found]
 
 
 @dataclass
 class BayesEngine(RandomEngine):
     """The model is fitted anew for each ask, to the runs as they are then.
 
-    A run that failed, crashed or was killed is worth the worst value of all (``impute``). One that early termination
-    stopped is worth the best that it had logged, since that is known. Pending runs are counted as bad while they run
-    (Optuna's constant liar), so that agents asking side by side are sent to different places.
+    The first runs are spread evenly over the space, two more than it has axes: with fewer the model knows too little of
+    any axis, with more there are less left for what it says. A run that failed, crashed or was killed is worth the
+    worst value of all (``impute``). One that early termination stopped is worth the best that it had logged, since
+    that is known. What pending runs will be worth is drawn from what the model believes of them, so that agents asking
+    side by side are sent to different places.
     """
 
     _prior: list[RunWithMetrics] = field(default_factory=list, init=False)
-    _encoded: dict[str, Params | None] = field(default_factory=dict, init=False)  # of the runs that were fitted last
+    _encoded: dict[str, Array | None] = field(default_factory=dict, init=False)  # of the runs that were fitted last
+    _solved: Sequence[dict[str, Any]] | None = field(default=None, init=False)
 
     def tell_existing_finished_run(self, data: RunWithMetrics) -> None:
         self._prior.append(data)
+        self.revision += 1
+
+    def problem(self) -> Problem | None:
+        values = self._values()
+        known = {name: value for name, value in values.items() if value is not None}
+        encoded = self._encode(values)
+        told = [name for name in known if encoded[name] is not None]
+        started = self._known_runs() + len(self._prior)
+        if not self._axes or len(told) < _FEWEST or started < min(len(self._axes) + 2, _STARTED):
+            return None
+        sign = -1.0 if self._metric.maximize else 1.0
+        pending = [point for name, point in encoded.items() if values[name] is None and point is not None]
+        return Problem(
+            self._axes,
+            np.array([encoded[name] for name in told]),
+            sign * np.array([known[name] for name in told]),
+            np.array(pending).reshape(len(pending), len(self._axes)),
+            f"{self.seed}:{self._known_runs()}",
+        )
+
+    def solved(self, suggestions: Sequence[dict[str, Any]]) -> None:
+        self._solved = suggestions
 
     @property
     def _metric(self) -> Metric:
@@ -50,35 +104,32 @@ class BayesEngine(RandomEngine):
         return self.settings.metric
 
     @cached_property
-    def _varying(self) -> list[encoding.Encoded]:
-        return encoding.encoded(self.space.parameters)
+    def _axes(self) -> tuple[Axis, ...]:
+        return axes(self.space.parameters)
 
     @cached_property
     def _fixed(self) -> dict[str, Any]:
-        return encoding.fixed(self.space.parameters)
+        return fixed(self.space.parameters)
+
+    @cached_property
+    def _start(self) -> list[dict[str, Any]]:
+        """The configurations of the first runs."""
+        if not self._axes:
+            return []
+        points = spread(self._axes, _STARTED, np.random.default_rng(random.Random(self.seed).getrandbits(64)))
+        return [{axis.name: axis.decode(at) for axis, at in zip(self._axes, point, strict=True)} for point in points]
 
     def _propose(self) -> dict[str, Any] | None:
-        values = self._values()
-        if sum(value is not None for value in values.values()) >= STARTUP:
-            flat = self._model(values)
-            if flat is not None:
-                return flat
-        return self._draw()
-
-    def _model(self, values: dict[str, float | None]) -> dict[str, Any] | None:
-        distributions = {one.name: one.distribution for one in self._varying}
-        study = _new_study(self._metric.maximize)
-        study.sampler = _sampler(f"{self.seed}:{self._known_runs()}")
-        for name, params in self._encode(values).items():
-            if params is not None:
-                study.add_trial(_shown(params, distributions, values[name]))
-        for _ in range(_TRIES):
-            trial = study.ask(distributions)
-            flat = {**self._fixed, **{one.name: one.decode(trial.params[one.name]) for one in self._varying}}
-            study.tell(trial, state=TrialState.FAIL)  # it is pending when the run is made
+        suggestions, self._solved = self._solved, None
+        if suggestions is None:
+            problem = self.problem()
+            number = self._known_runs()
+            suggestions = problem.solve() if problem is not None else self._start[number : number + 1]
+        for varying in suggestions:
+            flat = {**self._fixed, **varying}
             if not self._is_taken(flat):
                 return flat
-        return None
+        return self._draw()
 
     def _values(self) -> dict[str, float | None]:
         """The runs that the model is shown and what each is worth; None for those that are still to be known.
@@ -108,13 +159,13 @@ class BayesEngine(RandomEngine):
             return None
         return worst if strategy == "worst" else run.imputed(strategy, self._metric)
 
-    def _encode(self, values: Iterable[str]) -> dict[str, Params | None]:
-        """The runs' parameters as Optuna sees them; None for a run from outside the space."""
+    def _encode(self, values: Iterable[str]) -> dict[str, Array | None]:
+        """Where the runs lie; None for a run from outside the space."""
         missing = [name for name in values if name not in self._encoded]
         keys = [int(name.removeprefix(_ENDED)) for name in missing if name.startswith(_ENDED)]
         ended = self.ledger.configurations(keys) if keys else {}
         for name in missing:
-            self._encoded[name] = self._params(self._config(name, ended), is_prior=name.startswith(_PRIOR))
+            self._encoded[name] = self._point(self._config(name, ended), is_prior=name.startswith(_PRIOR))
         self._encoded = {name: self._encoded[name] for name in values}
         return self._encoded
 
@@ -125,47 +176,39 @@ class BayesEngine(RandomEngine):
             self._prior[int(name.removeprefix(_PRIOR))].config if name.startswith(_PRIOR) else self._runs[name].config
         )
 
-    def _params(self, config: Mapping[str, Any], is_prior: bool) -> Params | None:
+    def _point(self, config: Mapping[str, Any], is_prior: bool) -> Array | None:
         flat = self.space.flat(config)
         if not is_prior and not self.space.holds(flat):
             return None  # of a sweep that was edited: what is held fast must be the same, too
-        params = {one.name: one.encode(flat.get(one.name)) for one in self._varying}
-        return None if None in params.values() else params
+        point = [axis.encode(flat.get(axis.name)) for axis in self._axes]
+        return None if None in point else np.array(point, dtype=float)
 
 
-class _Shown(FrozenTrial):
-    """A run that the model is shown. Nobody changes it, so Optuna's deep copy is spared: it takes most of an ask."""
+def _standard(values: Array) -> Array:
+    """The values with mean 0 and deviation 1, bent so that they are spread about evenly on both sides.
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Shown:
-        return copy.copy(self)
-
-
-def _shown(params: Params, distributions: dict[str, BaseDistribution], worth: float | None) -> _Shown:
-    now = datetime.now()
-    return _Shown(
-        number=-1,  # Optuna numbers it
-        trial_id=-1,
-        state=TrialState.RUNNING if worth is None else TrialState.COMPLETE,
-        value=worth,
-        params=params,
-        distributions=distributions,
-        datetime_start=now,
-        datetime_complete=None if worth is None else now,
-        user_attrs={},
-        system_attrs={},
-        intermediate_values={},
-    )
+    Losses are often far off at the bad end, which would leave a model no room for the differences that matter. Source
+    of the power transform: Yeo and Johnson, A New Family of Power Transformations (2000).
+    """
+    scaled = values / max(float(np.abs(values).max()), 1e-300)  # whatever its size, a square of it is finite
+    standard = _centred(scaled)
+    if not standard.any():
+        return standard
+    bent = _centred(np.asarray(stats.yeojohnson(standard)[0]))
+    return bent if np.isfinite(bent).all() and bent.any() else standard
 
 
-def _new_study(maximize: bool) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.create_study(direction="maximize" if maximize else "minimize")
+def _centred(values: Array) -> Array:
+    off = values - values.mean()
+    deviation = off.std()
+    return off / deviation if deviation > 1e-12 else np.zeros_like(off)
 
 
-def _sampler(seed: str) -> optuna.samplers.TPESampler:
-    """A sampler whose draws depend on the seed only, so that a restarted server goes on as it would have gone on."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # multivariate and constant_liar are marked experimental in Optuna 4
-        return optuna.samplers.TPESampler(
-            n_startup_trials=0, multivariate=True, constant_liar=True, seed=zlib.crc32(seed.encode())
-        )
+def _representatives(values: Array) -> NDArray[np.intp]:
+    """Of many runs, those that hyperparameters are fitted to: half are the best, half are spread over all."""
+    if len(values) <= _REPRESENTED:
+        return np.arange(len(values))
+    order = np.argsort(values)
+    half = _REPRESENTED // 2
+    others = order[half:]
+    return np.sort(np.concatenate([order[:half], others[np.linspace(0, len(others) - 1, half).astype(int)]]))

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from ...space import Space, canonical
 from .hyperband import StopDecision
@@ -63,6 +63,13 @@ class RunWithMetrics(Run):
         return self.values[-1] if strategy == "latest" and self.values else None
 
 
+class Problem(Protocol):
+    """A part of the search that needs the engine no more, so that any thread may do it."""
+
+    def solve(self) -> Sequence[dict[str, Any]]:
+        """Values of parameters by their names, the most promising first."""
+
+
 @dataclass
 class Engine(ABC):
     """A search over one sweep's space. Not safe for threads: the scheduler lets one in at a time.
@@ -79,6 +86,7 @@ class Engine(ABC):
     _reached: dict[str, dict[int, float]] = field(default_factory=dict, init=False)  # as the ledger was told
     _decisions: dict[str, StopDecision] = field(default_factory=dict, init=False)
     _named: int = field(default=0, init=False)
+    revision: int = field(default=0, init=False)  # grows whenever what the next suggestion depends on has changed
 
     @property
     def space(self) -> Space:
@@ -92,6 +100,20 @@ class Engine(ABC):
     def _next(self) -> dict[str, Any] | None:
         """What is asked for next: what is proposed, unless the engine repeats something first."""
         return self._propose()
+
+    def problem(self) -> Problem | None:
+        """What the next suggestion takes time to work out; None where it takes none, or nothing is known yet.
+
+        Whoever has solved it says so by ``solved``. An ask before that solves it by itself.
+        """
+        return None
+
+    def solved(self, suggestions: Sequence[dict[str, Any]]) -> None:  # noqa: B027 - most engines have no problems
+        """The answer to ``problem``, for the next configuration that is asked for."""
+
+    def has_alive(self) -> bool:
+        """Whether a run is alive."""
+        return bool(self._runs)
 
     def ask_n_runs(self, n: int) -> Sequence[RunSuggestion] | None:
         """Up to ``n`` configurations to try next. Empty: the space is exhausted. None: nothing now, ask later."""
@@ -110,6 +132,9 @@ class Engine(ABC):
         Raises KeyError for an unknown id.
         """
         run = self._runs[run_id] = replace(data, config=self._runs[run_id].config)
+        metric = self.settings.metric
+        if metric is not None and metric.impute_while_running is not None:
+            self.revision += 1
         if self.settings.early is not None:
             self._tell_bands(run_id, run.history, self.settings.early.bands)
         if run.state not in ALIVE:
@@ -188,6 +213,7 @@ class Engine(ABC):
     def _add(self, run: RunWithMetrics) -> str:
         run_id = f"{self.seed}-{self._named}"
         self._named += 1
+        self.revision += 1
         self._runs[run_id] = run
         text = self._texts[run_id] = self._text(run.config)
         self._taken[text] += 1
@@ -195,6 +221,7 @@ class Engine(ABC):
 
     def _drop(self, run_id: str) -> RunWithMetrics:
         run = self._runs.pop(run_id)
+        self.revision += 1
         text = self._texts.pop(run_id)
         self._taken[text] -= 1
         if not self._taken[text]:

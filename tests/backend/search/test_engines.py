@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from sweepkit.backend import search
-from sweepkit.backend.search import Engine, Run, RunSuggestion, RunWithMetrics, SettingsError, encoding
+from sweepkit.backend.search import Engine, Run, RunSuggestion, RunWithMetrics, SettingsError
 from sweepkit.backend.search import settings as sweep_settings
-from sweepkit.space import canonical, parse
+from sweepkit.space import canonical
 
 SPACE = {
     "lr": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-1},
@@ -230,34 +230,6 @@ def test_imputing_as_the_metric_says() -> None:
     engine.tell_run(ids[0], RunWithMetrics({}, "failed", "w", (3.0, 2.0)))
     engine.tell_run(ids[1], RunWithMetrics({}, "running", "w", (0.5, 0.7)))
     assert list(engine._values().values()) == [2.0, 0.5, None]  # type: ignore[attr-defined]
-
-
-def test_values_survive_the_encoding() -> None:
-    parameters = {
-        "ordinal": {"values": [64, 16, 32]},
-        "category": {"values": ["x", None, True, 0]},
-        "weighted": {"values": ["a", "b", "c"], "probabilities": [0.5, 0.5, 0.0]},
-        "whole": {"min": -3, "max": 9},
-        "log": {"distribution": "log_uniform_values", "min": 1e-5, "max": 1.0},
-        "inverse": {"distribution": "inv_log_uniform_values", "min": 1e-5, "max": 1.0},
-        "steps": {"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 0.25},
-        "normal": {"distribution": "normal", "mu": 3.0, "sigma": 2.0},
-        "beta": {"distribution": "beta", "a": 2.0, "b": 5.0},
-    }
-    space = parse(parameters)
-    for one in encoding.encoded(space.parameters):
-        for u in (0.03, 0.31, 0.5, 0.74, 0.97):
-            value = one.parameter.from_unit(u)
-            back = one.decode(one.encode(value))
-            assert back == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value)
-        assert one.encode("not in the space") is None
-    assert [
-        one.decode(n) for one in encoding.encoded(space.parameters) if one.name == "ordinal" for n in (0, 1, 2)
-    ] == [
-        16,
-        32,
-        64,
-    ]
 
 
 @pytest.mark.parametrize(
