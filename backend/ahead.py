@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -69,6 +69,18 @@ class Ahead:
     def _hand(self, suggestions: Suggestions) -> None:
         self._engine.solved(suggestions)
         self._older = suggestions[1:]
+
+
+def soon(work: Callable[[], None]) -> None:
+    """Do ``work`` in such a thread; what it raises is logged."""
+
+    def do() -> None:
+        try:
+            work()
+        except Exception:  # nobody waits for it
+            _log.exception("what a search had to do failed")
+
+    _threads().submit(do)
 
 
 def _answer(future: Future[Suggestions]) -> Suggestions:

@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from . import clock, fencing, limits, permissions, shared_stream
+from . import clock, fencing, limits, permissions, scheduler, shared_stream
 from .storage import history, repeats, runs, trials
 from .storage.plain_json import storable, strict_json
 
@@ -66,6 +66,9 @@ async def post(request: Request) -> JSONResponse:
         return JSONResponse({"error": str(error)}, status_code=410)
     if stopped is None:
         return JSONResponse({"error": "there is no such run"}, status_code=404)
+    if update.exit_code is not None:
+        path = request.path_params
+        scheduler.of(request.app.state.database).run_ended(path["entity"], path["project"], path["run"])
     return JSONResponse({"limits": {}, "stopped": stopped})
 
 

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from . import clock, silence
-from .ahead import PATIENCE
+from . import ahead, clock, silence
 from .search import RunSuggestion, SettingsError
 from .storage import agents, runs, sweeps, trials
 from .storage.database import Database
@@ -72,6 +71,20 @@ class Scheduler:
             return [self._command(noted.again, study)]
         return self._for_idle(study, agent_id, noted.sweep["id"])
 
+    def run_ended(self, entity: str, project: str, name: str) -> None:
+        """A run has ended: have its sweep's search think of the next one before its agent asks. Does not wait."""
+
+        def think() -> None:
+            run = runs.by_path(self._database.read(), entity, project, name)
+            sweep = sweeps.by_id(self._database.read(), run["sweep_id"]) if run and run["sweep_id"] else None
+            study = self._studies.kept(sweep) if sweep is not None and sweep["state"] in sweeps.OPEN else None
+            if study is not None and sweep is not None:
+                with study.lock:
+                    self._follow(study, sweep["id"])
+                    study.ahead.begin()
+
+        ahead.soon(think)
+
     def _follow(self, study: Study, sweep_id: int) -> None:
         """Bring the search up to date; act on early termination and on a target that was reached."""
         decisions = study.follow(self._database.read())
@@ -114,7 +127,7 @@ class Scheduler:
                 awaited = study.ahead.awaited(since)
                 if awaited is None:
                     return self._ask(study, agent_id, sweep_id)
-            wait([awaited], PATIENCE)
+            wait([awaited], ahead.PATIENCE)
 
     def _ask(self, study: Study, agent_id: int, sweep_id: int) -> sqlite3.Row | None:
         for _ in range(_RETRIES):

@@ -178,6 +178,12 @@ class Studies:
             self._drop_old(now)
             return study
 
+    def kept(self, sweep: sqlite3.Row) -> Study | None:
+        """The sweep's study, where it is in memory and nobody has edited the sweep since."""
+        with self._lock:
+            study = self._kept.get(sweep["id"])
+            return study if study is not None and study.is_of(sweep) else None
+
     def _drop_old(self, now: float) -> None:
         for key in [key for key, study in self._kept.items() if study.good_until < now]:
             del self._kept[key]

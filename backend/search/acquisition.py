@@ -65,10 +65,9 @@ class Acquisition:
     def _worth(self, points: Array) -> Array:
         means, deviations = self._model.predict(points)
         worth = log_improvement((self._model.least - means) / deviations) + np.log(deviations)
-        of_all = np.logaddexp.reduce(worth, axis=1)  # the mean over the draws, but for a constant
         apart = np.abs(points[:, None] - self._known[None]).max(axis=2).min(axis=1)
-        of_all[apart < _SAME] = -np.inf
-        return np.asarray(of_all)
+        worth[apart < _SAME] = -np.inf
+        return np.asarray(worth)
 
     def _near(self, point: Array, count: int, step: float, rng: np.random.Generator) -> Array:
         """Neighbours of a point, changed along a few of its axes."""

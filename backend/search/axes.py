@@ -59,7 +59,8 @@ class Axis:
         if not self.choices or self.is_category:
             return np.empty(0)
         if self.parameter.distribution.startswith("q_"):
-            return np.array([self._unit(choice) for choice in self.choices])
+            ends = np.concatenate([[0.0], self._ends, [1.0]])
+            return np.asarray((ends[1:] + ends[:-1]) / 2)
         return (np.arange(len(self.choices)) + 0.5) / len(self.choices)
 
     def decode(self, coordinate: float) -> Any:
@@ -88,14 +89,16 @@ class Axis:
         """Coordinates drawn as the parameter is distributed, of numbers that are even over the unit interval."""
         if not self.choices:
             return np.clip(units, 0.0, 1.0)
-        positions = np.searchsorted(self._edges, units, side="right")
+        positions = np.searchsorted(self._ends, units, side="right")
         return positions.astype(float) if self.is_category else self.levels[positions]
 
     @cached_property
-    def _edges(self) -> NDArray[np.float64]:
-        """Where in the unit interval one choice ends and the next begins."""
+    def _ends(self) -> NDArray[np.float64]:
+        """Where in the unit interval one choice ends and the next begins, as the parameter is distributed."""
+        if self.parameter.distribution.startswith("q_"):
+            return np.array([self._edge(choice, below=False) for choice in self.choices[:-1]])
         if not self.parameter.values:
-            return np.asarray((self.levels[1:] + self.levels[:-1]) / 2)
+            return np.arange(1, len(self.choices)) / len(self.choices)
         weights = np.array([self._weights[canonical(choice)] for choice in self.choices])
         return np.asarray(weights.cumsum()[:-1] / weights.sum())
 

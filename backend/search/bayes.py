@@ -26,7 +26,6 @@ _FITTED = 400  # runs that the model sees at most, the best and the latest ones:
 _REPRESENTED = 100  # of those, runs that its hyperparameters are fitted to
 _STARTED = 16  # points at most that are spread evenly before the model is asked
 _BEST = 3  # runs whose neighbourhood is searched
-_DRAWS = 16  # of what pending runs may be worth
 _FEWEST = 2  # runs that a model needs
 _ENDED, _PRIOR = "ended:", "prior:"  # how the model's runs are called that are not alive; no engine's id has a colon
 
@@ -52,7 +51,7 @@ class Problem:
         categories = np.array([axis.is_category for axis in self.axes])
         model = GaussianProcess(self.points, values, categories, _representatives(values))
         if len(self.pending):
-            model.imagine(self.pending, _DRAWS, rng)
+            model.imagine(self.pending)
         best = self.points[np.argsort(values)[:_BEST]]
         found = Acquisition(self.axes, model, np.concatenate([self.points, self.pending])).highest(best, rng)
         return [{axis.name: axis.decode(at) for axis, at in zip(self.axes, point, strict=True)} for point in found]
@@ -65,8 +64,8 @@ class BayesEngine(RandomEngine):
     The first runs are spread evenly over the space, two more than it has axes: with fewer the model knows too little of
     any axis, with more there are less left for what it says. A run that failed, crashed or was killed is worth the
     worst value of all (``impute``). One that early termination stopped is worth the best that it had logged, since
-    that is known. What pending runs will be worth is drawn from what the model believes of them, so that agents asking
-    side by side are sent to different places.
+    that is known. Pending runs are taken to be worth what the model believes of them, so that agents asking side by
+    side are sent to different places.
     """
 
     _prior: list[RunWithMetrics] = field(default_factory=list, init=False)

@@ -49,40 +49,38 @@ class GaussianProcess:
         covariance = self._kernel(points, points)
         covariance[np.diag_indices(len(points))] += self._noise
         self._factor = cholesky(covariance, lower=True, check_finite=False)
-        self._values = values[:, None]
-        self._weights = cho_solve((self._factor, True), self._values, check_finite=False)
+        self._values = values
+        self._weights = cho_solve((self._factor, True), values, check_finite=False)
 
     @property
-    def least(self) -> Array:
-        """The least value of all points, one for each draw of what was imagined."""
-        return np.asarray(self._values.min(axis=0))
+    def least(self) -> float:
+        """The least value of all points."""
+        return float(self._values.min())
 
-    def imagine(self, points: Array, draws: int, rng: np.random.Generator) -> None:
-        """Take ``points`` (m, axes) for measured, with values drawn from what is believed of them.
+    def imagine(self, points: Array) -> None:
+        """Take ``points`` (m, axes) for measured, each worth what is believed of it.
 
-        From then on there are ``draws`` beliefs (an even number) side by side, one for each draw.
+        Source: Ginsbourger, Le Riche and Carraro, Kriging Is Well-Suited to Parallelize Optimization (2010); W&B's
+        engine does so too.
         """
         cross = self._kernel(points, self._points)
         root = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
         covariance = self._kernel(points, points) - root.T @ root
         covariance[np.diag_indices(len(points))] += self._noise + 1e-6
-        corner = cholesky(covariance, lower=True, check_finite=False)
-        half = rng.standard_normal((len(points), draws // 2))
-        drawn = cross @ self._weights + corner @ np.concatenate([half, -half], axis=1)
         known = len(self._points)
         factor = np.zeros((known + len(points),) * 2)
-        factor[:known, :known], factor[known:, :known], factor[known:, known:] = self._factor, root.T, corner
-        self._factor = factor
-        self._points = np.concatenate([self._points, points])
-        self._values = np.concatenate([np.repeat(self._values, drawn.shape[1], axis=1), drawn])
+        factor[:known, :known], factor[known:, :known] = self._factor, root.T
+        factor[known:, known:] = cholesky(covariance, lower=True, check_finite=False)
+        self._values = np.concatenate([self._values, cross @ self._weights])
+        self._points, self._factor = np.concatenate([self._points, points]), factor
         self._weights = cho_solve((factor, True), self._values, check_finite=False)
 
     def predict(self, points: Array) -> tuple[Array, Array]:
-        """The values' means at ``points`` (m, axes), as (m, draws), and their deviations, as (m, 1), without noise."""
+        """Means and deviations of the values at ``points`` (m, axes), without noise, both (m,)."""
         cross = self._kernel(points, self._points)
         root = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
         variance = np.maximum(self._amplitude - (root * root).sum(axis=0), 1e-12)
-        return cross @ self._weights, np.sqrt(variance)[:, None]
+        return cross @ self._weights, np.sqrt(variance)
 
     def _kernel(self, points: Array, others: Array) -> Array:
         scaled = self._squares(points, others) * np.exp(-2 * self._parameters[: self._axes])[:, None, None]
