@@ -88,7 +88,8 @@ class Acquisition:
                 rows &= rng.random(count) < 0.7
                 points[rows, i] = axis.levels[np.clip(here + whole[rows], 0, last)]
             else:
-                points[rows, i] = np.clip(point[i] + steps[rows, i], 0.0, 1.0)
+                reflected = 1 - np.abs(1 - np.abs(point[i] + steps[rows, i]))  # at both ends: few end up on the edge
+                points[rows, i] = np.clip(reflected, 0.0, 1.0)
         return points
 
 

@@ -5,6 +5,7 @@ Why a process of our own and not that of Optuna's GPSampler: docs/search.md, wit
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +23,13 @@ from .interface import RunWithMetrics
 from .metric import Metric
 from .random import RandomEngine
 
-_FITTED = 400  # runs that the model sees at most, the best and the latest ones: asking stays quick
+_FITTED = 400  # runs that the model sees at most, the best and the latest ones: asking stays quick,
+_NUMBERS = 4_000_000  # or fewer with many axes: squared distances that are held at a time
 _REPRESENTED = 100  # of those, runs that its hyperparameters are fitted to
-_STARTED = 16  # points at most that are spread evenly before the model is asked
+_EXTRA, _STARTED = 2, 16  # runs before the model is asked: so many more than there are axes, but no more than these
+_SPREAD = 64  # points that are spread evenly, for as many agents as ask before
 _BEST = 3  # runs whose neighbourhood is searched
-_FEWEST = 2  # runs that a model needs
+_FEWEST = 4  # runs that a model needs: until so many are over, agents asking side by side get evenly spread points
 _ENDED, _PRIOR = "ended:", "prior:"  # how the model's runs are called that are not alive; no engine's id has a colon
 
 
@@ -82,7 +85,7 @@ class BayesEngine(RandomEngine):
         encoded = self._encode(values)
         told = [name for name in known if encoded[name] is not None]
         started = self._known_runs() + len(self._prior)
-        if not self._axes or len(told) < _FEWEST or started < min(len(self._axes) + 2, _STARTED):
+        if not self._axes or len(told) < _FEWEST or started < min(len(self._axes) + _EXTRA, _STARTED):
             return None
         sign = -1.0 if self._metric.maximize else 1.0
         pending = [point for name, point in encoded.items() if values[name] is None and point is not None]
@@ -115,7 +118,7 @@ class BayesEngine(RandomEngine):
         """The configurations of the first runs."""
         if not self._axes:
             return []
-        points = spread(self._axes, _STARTED, np.random.default_rng(random.Random(self.seed).getrandbits(64)))
+        points = spread(self._axes, _SPREAD, np.random.default_rng(random.Random(self.seed).getrandbits(64)))
         return [{axis.name: axis.decode(at) for axis, at in zip(self._axes, point, strict=True)} for point in points]
 
     def _propose(self) -> dict[str, Any] | None:
@@ -137,15 +140,16 @@ class BayesEngine(RandomEngine):
         alive, then prior ones; each in order of their creation.
         """
         worst = self._metric.worst(value for value in (self.ledger.worst(), *self._prior_worsts()) if value is not None)
-        ended = ((f"{_ENDED}{key}", worst if worth is None else worth) for key, worth in self.ledger.worths(_FITTED))
+        most = min(_FITTED, math.isqrt(_NUMBERS // max(len(self._axes), 1)))
+        ended = ((f"{_ENDED}{key}", worst if worth is None else worth) for key, worth in self.ledger.worths(most))
         alive = {run_id: self._worth_alive(run, worst) for run_id, run in self._runs.items()}
         prior = ((f"{_PRIOR}{n}", run.best(self._metric)) for n, run in enumerate(self._prior))
         told = [*ended, *alive.items(), *prior]
         known = [(name, worth) for name, worth in told if worth is not None]
-        if len(known) > _FITTED:
+        if len(known) > most:
             sign = -1 if self._metric.maximize else 1
-            best = sorted(known, key=lambda pair: sign * pair[1])[: _FITTED // 2]
-            kept = {name for name, _ in (*best, *known[-(_FITTED // 2) :])}
+            best = sorted(known, key=lambda pair: sign * pair[1])[: most // 2]
+            kept = {name for name, _ in (*best, *known[-(most // 2) :])}
             known = [(name, worth) for name, worth in known if name in kept]
         return {**dict(known), **{run_id: None for run_id, worth in alive.items() if worth is None}}
 

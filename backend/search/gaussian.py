@@ -19,11 +19,12 @@ Array = NDArray[np.float64]
 
 _JITTER = 1e-8  # on the diagonal, so that the Cholesky decomposition of equal rows succeeds
 _SCALE = math.log(0.5)  # prior of a length scale's logarithm for one axis: mean and deviation
-_SCALE_DEVIATION = 1.0
+_SCALE_DEVIATION = 0.5
 _NOISE, _NOISE_DEVIATION = math.log(1e-4), 2.5  # of the noise's variance; the values' own is 1
 _SHARE, _SHARE_DEVIATION = -1.0, 1.5  # of the additive share's logit
 _BOUNDS = (-5.0, 5.0), (-4.0, 4.0), (math.log(1e-6), 0.0), (-6.0, 6.0)  # length scales, amplitude, noise, share
 _ITERATIONS = 40
+_AT_A_TIME = 500_000  # squared distances: a few MiB, however many points are asked about
 
 
 class GaussianProcess:
@@ -77,6 +78,11 @@ class GaussianProcess:
 
     def predict(self, points: Array) -> tuple[Array, Array]:
         """Means and deviations of the values at ``points`` (m, axes), without noise, both (m,)."""
+        rows = max(1, _AT_A_TIME // self._points.size)
+        parts = [self._predict(points[i : i + rows]) for i in range(0, len(points), rows)]
+        return np.concatenate([mean for mean, _ in parts]), np.concatenate([deviation for _, deviation in parts])
+
+    def _predict(self, points: Array) -> tuple[Array, Array]:
         cross = self._kernel(points, self._points)
         root = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
         variance = np.maximum(self._amplitude - (root * root).sum(axis=0), 1e-12)
