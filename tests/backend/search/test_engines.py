@@ -200,18 +200,6 @@ def test_bayes_learns_from_its_own_space_and_from_any_prior_run(epochs: int, pri
     assert (mean < 0.2) == learns, mean
 
 
-def test_bayes_asks_quickly_with_pending_runs() -> None:
-    engine = make("bayes", SPACE)
-    slowest = 0.0
-    for n in range(110):
-        started = time.process_time()
-        (asked,) = ask(engine)
-        slowest = max(slowest, time.process_time() - started) if n > 20 else 0.0
-        if n % 10 < 8:
-            engine.tell_run(asked.run_id, finished(asked.config, math.log(asked.config["lr"]) ** 2))
-    assert slowest < 0.25  # 20 ms where nothing else runs
-
-
 def test_failed_runs_are_worth_the_worst_and_stopped_ones_what_they_showed() -> None:
     engine = make("bayes")
     ids = [one.run_id for one in ask(engine, 6)]
