@@ -106,7 +106,8 @@ class Standing:
     def left(self) -> Left | None:
         """How long the sweep will still take, if anything tells."""
         runs = list(self.course.runs.values())
-        working = [self.course.running(run, self._lasts(run) or 0.0) for run in runs if run.state in AT_WORK]
+        at_work = [state for state in AT_WORK if state != "pending" or self.sweep.state not in OVER]
+        working = [self.course.running(run, self._lasts(run) or 0.0) for run in runs if run.state in at_work]
         waiting = None if self.sweep.expected is None else max(0, self.sweep.expected - len(runs))
         alive = sum(agent["state"] == "RUNNING" for agent in self.agents)
         if self.sweep.state in OVER:
@@ -223,8 +224,12 @@ def changes(moments: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def over(now: dict[str, Any]) -> bool:
-    """Whether nothing more will come: the sweep has ended, and no run of it is running."""
-    active = sum(now["runs"].get(state, 0) for state in ("running", "pending"))
+    """Whether nothing more will come: the sweep has ended, and no run of it is running.
+
+    A run that waits for an agent then, as a search outside the server had asked for it, waits in vain.
+    """
+    taken = any(agent["state"] == "RUNNING" and agent["run"] for agent in now["agents"])
+    active = now["runs"].get("running", 0) or (taken and now["runs"].get("pending", 0))
     return now["state"] in OVER and not active
 
 
