@@ -228,7 +228,7 @@ def over(now: dict[str, Any]) -> bool:
 
     A run that waits for an agent then, as a search outside the server had asked for it, waits in vain.
     """
-    taken = any(agent["state"] == "RUNNING" and agent["run"] for agent in now["agents"])
+    taken = any(agent["state"] == "RUNNING" and agent["run"] for agent in now.get("agents", ()))
     active = now["runs"].get("running", 0) or (taken and now["runs"].get("pending", 0))
     return now["state"] in OVER and not active
 

@@ -152,11 +152,8 @@ class Searcher(threading.Thread):
         again = {"SWEEPKIT_SEARCH_AGAIN": "1"} if self.starts else {}
         self.starts += 1
         line = [sys.executable, "-m", f"{__package__}.search_process", crew.ref.path, crew.backend.kind]
-        line += [
-            str(self._lock),
-            f"--batch-size={batch}",
-            "--poll-interval=1",
-        ]  # the client takes it for its least, 5 s
+        line += [str(self._lock), f"--batch-size={batch}"]
+        line.append(f"--poll-interval={2 * crew.backend.heartbeat:g}")  # W&B's own 10 s, or its client's least, 5 s
         own = {"WANDB_SILENT": "false", "PYTHONUNBUFFERED": "1", leftovers.MARK: leftovers.new_mark(), **again}
         with self.log.open("a+b") as output:
             return FreshProcess(Order(line, {**environment(crew.backend, os.environ), **own}, output))

@@ -228,3 +228,13 @@ def test_a_terminal_shows_it_live_and_then_the_answer(watching: tuple[SweepRef, 
         assert re.search(r"^state +CANCELED", out, flags=re.MULTILINE)
     finally:
         terminal.close()
+
+
+def test_a_run_that_waits_in_a_sweep_that_has_ended_waits_in_vain() -> None:
+    """As those are that a scheduler had asked for when the sweep was stopped; who watches must not wait with it."""
+    agent = {"state": "RUNNING", "run": None}
+    now = {"state": "FINISHED", "runs": {"finished": 3, "pending": 1}, "agents": [agent]}
+    assert standing.over(now)
+    assert not standing.over({**now, "agents": [{**agent, "run": "abc"}]})
+    assert not standing.over({**now, "runs": {"running": 1}})
+    assert not standing.over({**now, "state": "RUNNING"})
