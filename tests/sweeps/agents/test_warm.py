@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import re
 import signal
@@ -20,6 +21,7 @@ from sweepkit.sweeps.agents import leftovers
 from sweepkit.sweeps.agents import trial as trials
 from sweepkit.sweeps.agents.devices import Slot
 from sweepkit.sweeps.agents.launching import FRESH
+from sweepkit.sweeps.agents.warm import pages
 from sweepkit.sweeps.agents.warm.launcher import Forked, Server, Warm
 from sweepkit.sweeps.agents.warm.plan import parse
 from sweepkit.sweeps.backends import Backend
@@ -287,6 +289,19 @@ def test_an_end_is_short_where_nothing_is_lost(
     code, text = bench.outcome(warm)
     assert (code, sorted(text.split())) == (0, sorted(cold[1].replace("False", str(short)).split()))
     assert isinstance(bench.trials[-1].process, Forked)
+
+
+def test_the_servers_memory_is_in_huge_pages_where_linux_makes_them(bench: Bench) -> None:
+    with mmap.mmap(-1, 2 * pages.HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.write(b"x" * 2 * pages.HUGE)
+        try:
+            memory.madvise(pages.MADV_COLLAPSE)
+        except (OSError, ValueError):
+            pytest.skip("this kernel makes none on request")
+    warm = bench.warm("import numpy\nprint('done')")
+    rollup = Path(f"/proc/{bench.servers[0].pid}/smaps_rollup")
+    until(lambda: int(re.findall(r"AnonHugePages: +(\d+) kB", rollup.read_text())[0]) >= 4 * pages.HUGE // 1024)
+    assert bench.outcome(warm) == (0, "done\n")
 
 
 def test_a_crash_hurts_nobody(bench: Bench) -> None:
