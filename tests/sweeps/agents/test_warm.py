@@ -300,7 +300,7 @@ def test_the_servers_memory_is_in_huge_pages_where_linux_makes_them(bench: Bench
             pytest.skip("this kernel makes none on request")
     warm = bench.warm("import numpy\nprint('done')")
     rollup = Path(f"/proc/{bench.servers[0].pid}/smaps_rollup")
-    until(lambda: int(re.findall(r"AnonHugePages: +(\d+) kB", rollup.read_text())[0]) >= 4 * pages.HUGE // 1024)
+    until(lambda: int(re.findall(r"AnonHugePages: +(\d+) kB", rollup.read_text())[0]) >= pages.HUGE // 1024)
     assert bench.outcome(warm) == (0, "done\n")
 
 
