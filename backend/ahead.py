@@ -1,4 +1,4 @@
-"""What a search suggests next, worked out before it is asked for, by threads that give way to all others.
+"""What a search suggests next, worked out before it is asked for, by threads of their own.
 
 Working it out takes tenths of a second where many runs are known. Meanwhile nobody waits: what is known is copied
 (``Engine.problem``), solved without the search, and given back to it (``Engine.solved``).
@@ -6,9 +6,7 @@ Working it out takes tenths of a second where many runs are known. Meanwhile nob
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +18,6 @@ from .search import Engine
 PATIENCE = 0.1  # s: how long an ask waits for the newest knowledge where an older answer is there,
 LONGEST = 2.0  # s: or none is, as when many agents ask at once; then a configuration is drawn at random
 _THREADS = 2
-_NICENESS = 10
 _log = logging.getLogger(__name__)
 
 Suggestions = Sequence[dict[str, Any]]
@@ -99,10 +96,5 @@ def _threads() -> ThreadPoolExecutor:
     global _pool
     with _pool_lock:
         if _pool is None:
-            _pool = ThreadPoolExecutor(_THREADS, "search", initializer=_give_way)
+            _pool = ThreadPoolExecutor(_THREADS, "search")
         return _pool
-
-
-def _give_way() -> None:
-    with contextlib.suppress(OSError, AttributeError):  # a thread's own niceness is Linux'
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

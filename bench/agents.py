@@ -46,15 +46,20 @@ class Asking:
         return self.post("/graphql", {"query": query, "variables": variables})["data"]
 
 
-def make_sweep(ask: Asking, trials: int | None = None) -> str:
-    """A random search of so many trials, or without an end."""
-    config = CONFIG if trials is None else f"{CONFIG}run_cap: {trials}\n"
+def make_sweep(ask: Asking, trials: int | None = None, config: str = CONFIG) -> str:
+    """A search of so many trials, or without an end; a random one unless it is given."""
+    config = config if trials is None else f"{config}run_cap: {trials}\n"
     return str(ask(_SWEEP, config=config)["upsertSweep"]["sweep"]["name"])
+
+
+def make_agent(ask: Asking, sweep: str) -> str:
+    """A new agent of the sweep."""
+    return str(ask(_AGENT, sweep=sweep)["createAgent"]["agent"]["id"])
 
 
 def begin_trial(ask: Asking, sweep: str) -> tuple[str, str]:
     """A new agent and the run that it was given."""
-    agent = ask(_AGENT, sweep=sweep)["createAgent"]["agent"]["id"]
+    agent = make_agent(ask, sweep)
     (command,) = beat(ask, agent, [])
     assert command["type"] == "run", command
     return agent, command["run_id"]
