@@ -16,6 +16,7 @@ def main() -> int:
     options = _options()
     if options.home:
         os.environ["SWEEPKIT_HOME"] = str(Path(options.home).expanduser().absolute())
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a search's matrices are small, and trials want the cores
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     from .process import serve
 

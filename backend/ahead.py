@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from .search import Engine
+from .search.interface import Problem
 
 PATIENCE = 0.1  # s: how long an ask waits for the newest knowledge where an older answer is there,
 LONGEST = 2.0  # s: or none is, as when many agents ask at once; then a configuration is drawn at random
@@ -30,17 +31,23 @@ class Ahead:
         self._engine = engine
         self._revision: int | None = None  # what the search knew when the newest problem was taken from it
         self._newest: Future[Suggestions] | None = None
+        self._took = 0.0  # s
         self._older: Suggestions = ()  # what was answered to a problem before it, and not handed out
 
     def begin(self) -> None:
-        """Have the next suggestion worked out from what is known now."""
-        if self._revision == self._engine.revision:
+        """Have the next suggestion worked out from what is known now, one problem at a time."""
+        if self._revision == self._engine.revision or self._is_busy():
             return
-        if self._newest is not None and not self._newest.cancel() and self._newest.done():
+        if self._newest is not None:
             self._older = _answer(self._newest)
         self._revision = self._engine.revision
         problem = self._engine.problem()
-        self._newest = None if problem is None else _threads().submit(problem.solve)
+        self._newest = None if problem is None else _threads().submit(self._solve, problem)
+
+    def foresee(self) -> None:
+        """A configuration was handed out: begin at once where thinking takes longer than an ask should wait."""
+        if self._took > PATIENCE:
+            self.begin()
 
     def awaited(self, since: float) -> Future[Suggestions] | None:
         """What to wait for before asking, who began to at ``since`` (monotonic); None: the search is ready to be asked.
@@ -52,7 +59,7 @@ class Ahead:
         if self._newest is None:
             return None
         waited = time.monotonic() - since
-        if self._newest.done():
+        if self._revision == self._engine.revision and self._newest.done():
             self._hand(_answer(self._newest))
         elif self._older and waited > PATIENCE and self._engine.has_alive():
             self._hand(self._older)
@@ -62,6 +69,15 @@ class Ahead:
         else:
             return self._newest
         return None
+
+    def _is_busy(self) -> bool:
+        return self._newest is not None and not self._newest.done()
+
+    def _solve(self, problem: Problem) -> Suggestions:
+        began = time.monotonic()
+        found = problem.solve()
+        self._took = time.monotonic() - began
+        return found
 
     def _hand(self, suggestions: Suggestions) -> None:
         self._engine.solved(suggestions)

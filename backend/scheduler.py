@@ -152,7 +152,7 @@ class Scheduler:
                 study.engine.forget_run(asked.run_id)
             else:
                 study.made(run, asked)
-                study.ahead.begin()
+                study.ahead.foresee()
         return run
 
     def _command(self, run: sqlite3.Row, study: Study) -> Command:

@@ -1,11 +1,11 @@
 """How long an agent waits for its next configuration in a bayes sweep, and whether others' heartbeats wait with it.
 
-    python bench/asks.py [--trials 10,100,500,2000] [--asks N] [--json FILE]
+    python bench/asks.py [--trials 10,100,500,2000] [--asks N] [--every S] [--json FILE]
 
 Eight trials are always pending. One ends (its last lines, then its exit), its agent asks for the next one at once, and
-so on; meanwhile a ninth agent, whose trial runs, beats ten times a second. All over HTTP, against one backend in a
-process of its own. W&B's own engine is asked the same with as many runs known, in its process, without HTTP; it fits at
-most 100 of them.
+so on, a quarter of a second later: as with trials of two seconds, or back to back (``--every 0``). Meanwhile
+a ninth agent, whose trial runs, beats ten times a second. All over HTTP, against one backend in a process of its own.
+W&B's own engine is asked the same with as many runs known, in its process, without HTTP; it fits at most 100 of them.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ def main() -> int:
         for trials in options.trials:
             sweep.bring_to(trials)
             theirs = wandb_asks(sweep.known, min(options.asks, 20))
-            asks, beats = sweep.measure(options.asks)
+            asks, beats = sweep.measure(options.asks, options.every)
             for name, of in (("median", 0.5), ("95th percentile", 0.95)):
                 goal = GOAL if trials == GOAL_AT and of == 0.95 else ""
                 what = f"an ask at {trials:,} trials, {name}"
                 report.add(Figure(what, "ms", quantile(asks, of), "wandb", quantile(theirs, of), goal, False))
             report.add(Figure(f"another's heartbeat at {trials:,}, longest", "ms", max(beats) * 1000))
     if options.json:
-        report.save(options.json, asks=options.asks, pending=PENDING)
+        report.save(options.json, asks=options.asks, every=options.every, pending=PENDING)
     return 0
 
 
@@ -79,12 +79,13 @@ class Sweep:
         while len(self.known) < trials:
             self._turn()
 
-    def measure(self, count: int) -> tuple[list[float], list[float]]:
+    def measure(self, count: int, every: float) -> tuple[list[float], list[float]]:
         """Seconds of so many asks, and of the heartbeats of another agent meanwhile."""
         with self._beating() as beats:
-            return [self._turn() for _ in range(count)], beats
+            return [self._turn(every) for _ in range(count)], beats
 
-    def _turn(self) -> float:
+    def _turn(self, after: float = 0.0) -> float:
+        time.sleep(after)
         agent, run, config = self._running.popleft()
         value = _loss(config)
         lines = {"wandb-history.jsonl": {"offset": 0, "content": [json.dumps({"_step": 0, "loss": value})]}}
@@ -161,6 +162,7 @@ def _options() -> argparse.Namespace:
     trials = lambda text: [int(part) for part in text.split(",")]  # noqa: E731
     parser.add_argument("--trials", type=trials, default=[10, 100, 500, 2000], help="ended trials (10,100,500,2000)")
     parser.add_argument("--asks", type=int, default=60, help="asks at each (60)")
+    parser.add_argument("--every", type=float, default=0.25, metavar="S", help="s between a trial and the next (0.25)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     return parser.parse_args()
 
