@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from sweepkit.backend import clock, filestream, scheduler
 from sweepkit.backend.graphql import sweep_changes
 from sweepkit.backend.graphql.errors import ClientError
 from sweepkit.backend.scheduler import Gone, Scheduler
+from sweepkit.backend.search.bayes import Problem
 from sweepkit.backend.storage import agents, projects, runs, sweeps, trials
 from sweepkit.backend.storage.database import Database
 from sweepkit.backend.studies import Studies
@@ -598,3 +600,25 @@ def test_a_run_that_is_not_made_because_of_an_edit_is_forgotten(make: Make) -> N
     assert sweep.beat(agent) == []
     (command,) = sweep.beat(agent)
     assert command["args"] == {"a": {"value": 5}}
+
+
+def test_the_end_of_a_run_has_the_search_think_before_an_agent_asks(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    solved: queue.Queue[int] = queue.Queue()
+    solve = Problem.solve
+
+    def watched(problem: Problem) -> list[dict[str, Any]]:
+        solved.put(len(problem.values))
+        return solve(problem)
+
+    monkeypatch.setattr(Problem, "solve", watched)
+    sweep = make({**RANDOM, "method": "bayes", "metric": {"name": "loss", "goal": "minimize"}})
+    agent = sweep.agent()
+    for n in range(5):
+        name = sweep.take(agent)
+        sweep.log(name, float(n), state="finished")
+    assert solved.get(timeout=10) == 4, "the fifth was asked for of the model"
+    sweep.scheduler.run_ended("me", "p", name)
+    assert solved.get(timeout=10) == 5, "no agent has asked for the sixth"
+    assert sweep.take(agent) and solved.empty(), "what was thought of is what it gets"
