@@ -18,8 +18,9 @@ from scipy.optimize import minimize
 Array = NDArray[np.float64]
 
 _JITTER = 1e-8  # on the diagonal, so that the Cholesky decomposition of equal rows succeeds
-_SCALE = math.log(0.5)  # prior of a length scale's logarithm for one axis: mean and deviation
-_SCALE_DEVIATION = 0.5
+# The prior of the hyperparameters' logarithms (the share's logit), each with its mean and deviation. Length scales have
+# a part in common, so that few runs are enough to learn how fine the whole is, and each a part of its own.
+_SCALE, _COMMON, _OWN = math.log(0.5), 1.0, 0.4
 _NOISE, _NOISE_DEVIATION = math.log(1e-4), 2.5  # of the noise's variance; the values' own is 1
 _SHARE, _SHARE_DEVIATION = -1.0, 1.5  # of the additive share's logit
 _BOUNDS = (-5.0, 5.0), (-4.0, 4.0), (math.log(1e-6), 0.0), (-6.0, 6.0)  # length scales, amplitude, noise, share
@@ -135,10 +136,18 @@ def _loss(parameters: Array, squares: Array, values: Array) -> tuple[float, Arra
     gradient[axes + 1] = 0.5 * noise * np.trace(outer)
     gradient[axes + 2] = 0.5 * amplitude * share * (1 - share) * np.sum(outer * (alone - joint))
     fit = 0.5 * values @ weights + np.log(np.diag(factor)).sum()
-    means = np.array([_SCALE + 0.5 * math.log(axes)] * axes + [0.0, _NOISE, _SHARE])
-    deviations = np.array([_SCALE_DEVIATION] * axes + [1.0, _NOISE_DEVIATION, _SHARE_DEVIATION])
-    off = (parameters - means) / deviations
-    return float(fit + 0.5 * off @ off), gradient + off / deviations
+    density, slope = _prior(parameters, axes)
+    return float(fit - density), gradient - slope
+
+
+def _prior(parameters: Array, axes: int) -> tuple[float, Array]:
+    """The logarithm of the hyperparameters' prior density but for a constant, and its gradient."""
+    scales = parameters[:axes] - (_SCALE + 0.5 * math.log(axes))
+    common = _COMMON**2 / (_OWN**2 + axes * _COMMON**2)  # the covariance's inverse, by Sherman and Morrison
+    others = parameters[axes:] - np.array([0.0, _NOISE, _SHARE])
+    deviations = np.array([1.0, _NOISE_DEVIATION, _SHARE_DEVIATION])
+    slope = np.concatenate([-(scales - common * scales.sum()) / _OWN**2, -others / deviations**2])
+    return 0.5 * float(scales @ slope[:axes] + others @ slope[axes:]), slope
 
 
 def _matern(squares: Array) -> tuple[Array, Array]:
