@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 _JITTER = 1e-8  # on the diagonal, so that the Cholesky decomposition of equal rows succeeds
 # The prior of the hyperparameters' logarithms (the share's logit), each with its mean and deviation. Length scales have
 # a part in common, so that few runs are enough to learn how fine the whole is, and each a part of its own.
-_SCALE, _COMMON, _OWN = math.log(0.5), 1.0, 0.4
+_SCALE, _COMMON, _OWN = math.log(0.5), 1.0, 0.5
 _NOISE, _NOISE_DEVIATION = math.log(1e-4), 2.5  # of the noise's variance; the values' own is 1
 _SHARE, _SHARE_DEVIATION = -1.0, 1.5  # of the additive share's logit
 _BOUNDS = (-5.0, 5.0), (-4.0, 4.0), (math.log(1e-6), 0.0), (-6.0, 6.0)  # length scales, amplitude, noise, share
