@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -106,11 +107,9 @@ class CurveFile:
 
 def all_of(tasks: list[Task], trials: int, jobs: int, file: CurveFile) -> Iterator[Curve]:
     """Measure what is wanted, ``jobs`` curves at a time, each in a process with one thread; told on stderr."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"  # the processes inherit it
     began = time.monotonic()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with _one_thread(), ProcessPoolExecutor(jobs, mp_context=context) as pool:
         waiting = [pool.submit(measure, task, trials) for task in tasks]
         try:
             for done, future in enumerate(as_completed(waiting), 1):
@@ -121,6 +120,22 @@ def all_of(tasks: list[Task], trials: int, jobs: int, file: CurveFile) -> Iterat
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes that are started meanwhile compute with one thread; this one's environment is as before afterwards."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _progress(curve: Curve, done: int, count: int, seconds: float) -> None:

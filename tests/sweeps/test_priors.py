@@ -22,7 +22,7 @@ BAYES = {"method": "bayes", "metric": {"name": "loss"}, "parameters": SPACE, "co
 HERE, THERE = "priors-here", "priors-there"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # as the server: once for it, in whatever order the tests come
 def before(server: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Runs of another project, by what is particular to each: 14 that say where the optimum is, and some odd ones."""
     plan: dict[str, Any] = {
