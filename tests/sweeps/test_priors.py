@@ -22,7 +22,7 @@ BAYES = {"method": "bayes", "metric": {"name": "loss"}, "parameters": SPACE, "co
 HERE, THERE = "priors-here", "priors-there"
 
 
-@pytest.fixture(scope="session")  # as the server: once for it, in whatever order the tests come
+@pytest.fixture(scope="session")  # as the server, whose other tests come in between
 def before(server: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Runs of another project, by what is particular to each: 14 that say where the optimum is, and some odd ones."""
     plan: dict[str, Any] = {
@@ -33,7 +33,7 @@ def before(server: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
         "other metric": ({"x": 0.5, "kind": "a"}, {"accuracy": 0.5, "speed": 3}, 0),
         "outside": ({"x": 1.5, "kind": "a"}, {"loss": 0.1}, 0),
         "less": ({"x": 0.5}, {"loss": 0.1}, 0),
-        "failed": ({"x": 0.25, "kind": "a"}, {"loss": 0.1}, 1),
+        "a prior that failed": ({"x": 0.25, "kind": "a"}, {"loss": 0.1}, 1),
     }
     folder = tmp_path_factory.mktemp("before")
     code = """
@@ -129,7 +129,7 @@ def test_a_running_run_and_a_search_that_does_not_learn_are_refused(
         with pytest.raises(UsageError, match=f"run {running.id} is running; wait"):
             priors.find(api, bayes, HERE, [running.id])
     assert [one.id for one in priors.find(api, bayes, HERE, [running.id, f"{HERE}/{running.id}"])] == [running.id]
-    assert priors.find(api, bayes, THERE, ["failed"])[0].id == before["failed"]
+    assert priors.find(api, bayes, THERE, ["a prior that failed"])[0].id == before["a prior that failed"]
     grid = spec.parse(
         yaml.safe_dump({"program": "train.py", "method": "grid", "parameters": {"x": {"values": [1]}}}), bayes.path
     )
