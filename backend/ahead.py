@@ -60,7 +60,8 @@ class Ahead:
             return None
         waited = time.monotonic() - since
         if self._revision == self._engine.revision and self._newest.done():
-            self._hand(_answer(self._newest))
+            answer, self._newest, self._revision = _answer(self._newest), None, None
+            self._hand(answer)
         elif self._older and waited > PATIENCE and self._engine.has_alive():
             self._hand(self._older)
         elif waited > LONGEST:

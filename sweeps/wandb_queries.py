@@ -57,16 +57,14 @@ LOG_PAGE = f"""query LogPage($entity: String!, $project: String!, $name: String!
     {_LINES % "first: 1000, after: $after, useImprovedPagination: true"}
   }} }}
 }}"""
-STOPPED = """query RunStopped($entity: String, $project: String, $name: String!) {
-  project(name: $project, entityName: $entity) { run(name: $name) { stopped } }
+_OF_RUN = """query %s($entity: String, $project: String, $name: String!) {
+  project(name: $project, entityName: $entity) { run(name: $name) { %s } }
 }"""
-RUN_ID = """query RunId($entity: String, $project: String, $name: String!) {
-  project(name: $project, entityName: $entity) { run(name: $name) { id } }
-}"""
+STOPPED = _OF_RUN % ("RunStopped", "stopped")
+RUN_ID = _OF_RUN % ("RunId", "id")
+LAST_STEP = _OF_RUN % ("LastStep", "historyKeys")
+LAST_BEAT = _OF_RUN % ("LastBeat", "heartbeatAt")
 STOP_RUN = """mutation StopRun($id: ID!) { stopRun(input: {id: $id}) { success } }"""
-LAST_STEP = """query LastStep($entity: String!, $project: String!, $name: String!) {
-  project(name: $project, entityName: $entity) { run(name: $name) { historyKeys } }
-}"""
 AGENTS = """query SweepAgents($entity: String, $project: String, $name: String!) {
   project(name: $project, entityName: $entity) { sweep(sweepName: $name) {
     agents { edges { node { id name host state totalRuns createdAt heartbeatAt
@@ -75,9 +73,6 @@ AGENTS = """query SweepAgents($entity: String, $project: String, $name: String!)
 }"""
 CONTROLLER = """query SweepController($entity: String, $project: String, $name: String!) {
   project(name: $project, entityName: $entity) { sweep(sweepName: $name) { controllerRunName } }
-}"""
-LAST_BEAT = """query LastBeat($entity: String, $project: String, $name: String!) {
-  project(name: $project, entityName: $entity) { run(name: $name) { heartbeatAt } }
 }"""
 CREATE_AGENT = """mutation CreateAgent($host: String!, $project: String, $entity: String, $sweep: String!) {
   createAgent(input: {host: $host, projectName: $project, entityName: $entity, sweep: $sweep}) { agent { id } }

@@ -8,6 +8,7 @@ multiples of ``q``) is ordered, so it has levels in the unit interval; other ``v
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -138,6 +139,11 @@ class Axis:
 def axes(parameters: tuple[Parameter, ...]) -> tuple[Axis, ...]:
     """The parameters that vary: what has a single value is left to ``fixed``."""
     return tuple(Axis(parameter) for parameter in parameters if parameter.size() != 1)
+
+
+def decoded(axes: Sequence[Axis], points: Points) -> list[dict[str, Any]]:
+    """The values of ``points`` (n, axes), by the axes' names."""
+    return [{axis.name: axis.decode(at) for axis, at in zip(axes, point, strict=True)} for point in points]
 
 
 def fixed(parameters: tuple[Parameter, ...]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from .acquisition import Acquisition, spread
-from .axes import Axis, axes, fixed
+from .axes import Axis, axes, decoded, fixed
 from .gaussian import Array, GaussianProcess
 from .interface import RunWithMetrics
 from .metric import Metric
@@ -49,7 +49,7 @@ class Problem:
 
     def solve(self) -> list[dict[str, Any]]:
         """What to try next, by the names of the axes; the most promising first, others in case that one is taken."""
-        rng = np.random.default_rng(random.Random(self.seed).getrandbits(64))
+        rng = _rng(self.seed)
         values = _standard(self.values)
         categories = np.array([axis.is_category for axis in self.axes])
         model = GaussianProcess(self.points, values, categories, _representatives(values))
@@ -57,7 +57,7 @@ class Problem:
             model.imagine(self.pending)
         best = self.points[np.argsort(values)[:_BEST]]
         found = Acquisition(self.axes, model, np.concatenate([self.points, self.pending])).highest(best, rng)
-        return [{axis.name: axis.decode(at) for axis, at in zip(self.axes, point, strict=True)} for point in found]
+        return decoded(self.axes, found)
 
 
 @dataclass
@@ -118,8 +118,7 @@ class BayesEngine(RandomEngine):
         """The configurations of the first runs."""
         if not self._axes:
             return []
-        points = spread(self._axes, _SPREAD, np.random.default_rng(random.Random(self.seed).getrandbits(64)))
-        return [{axis.name: axis.decode(at) for axis, at in zip(self._axes, point, strict=True)} for point in points]
+        return decoded(self._axes, spread(self._axes, _SPREAD, _rng(self.seed)))
 
     def _propose(self) -> dict[str, Any] | None:
         suggestions, self._solved = self._solved, None
@@ -185,6 +184,10 @@ class BayesEngine(RandomEngine):
             return None  # of a sweep that was edited: what is held fast must be the same, too
         point = [axis.encode(flat.get(axis.name)) for axis in self._axes]
         return None if None in point else np.array(point, dtype=float)
+
+
+def _rng(seed: str) -> np.random.Generator:
+    return np.random.default_rng(random.Random(seed).getrandbits(64))
 
 
 def _standard(values: Array) -> Array:

@@ -78,6 +78,19 @@ class Sweep:
         wanted = sweep_changes.read({"id": encode("Sweep", self.pk), **given})
         self.database.write(lambda conn: sweep_changes.apply(conn, wanted, "me"))
 
+    def edit_while_asked(self, config: dict[str, Any]) -> list[Any]:
+        """Edit the sweep when its search, as it is now, is asked next; what the search answers is added to the list."""
+        engine, answers = self.scheduler._studies.of(self.row, self.database).engine, list[Any]()
+        ask = engine.ask_n_runs
+
+        def edited(n: int) -> Any:
+            answers.append(ask(n))
+            self.change(config=json.dumps(config))
+            return answers[-1]
+
+        engine.ask_n_runs = edited  # type: ignore[method-assign]
+        return answers
+
     @property
     def row(self) -> Any:
         return sweeps.by_id(self.database.read(), self.pk)
@@ -568,18 +581,11 @@ def test_what_was_proposed_before_an_edit_is_not_handed_out_after_it(make: Make)
     sweep = make({**GRID, "parameters": {"a": {"values": [1]}}})
     agent = sweep.agent()
     sweep.beat(sweep.agent())
-    study = sweep.scheduler._studies.of(sweep.row, sweep.database)
-    ask = study.engine.ask_n_runs
-
-    def edited(n: int) -> Any:
-        asked = ask(n)
-        sweep.change(config=json.dumps({**GRID, "parameters": {"a": {"values": [5]}}}))
-        return asked
-
-    for given in (None, 5):  # used up by the old configuration; then the new one
-        study.engine.ask_n_runs = edited if given is None else ask  # type: ignore[method-assign]
-        commands = sweep.beat(agent)
-        assert [command["args"]["a"]["value"] for command in commands] == ([] if given is None else [given])
+    asked = sweep.edit_while_asked({**GRID, "parameters": {"a": {"values": [5]}}})
+    assert sweep.beat(agent) == [], "used up by the old configuration"
+    assert asked == [[]]
+    (command,) = sweep.beat(agent)
+    assert command["args"] == {"a": {"value": 5}}, "the new one"
     assert not sweep.row["exhausted"]
 
 
@@ -587,17 +593,9 @@ def test_a_run_that_is_not_made_because_of_an_edit_is_forgotten(make: Make) -> N
     sweep = make({**GRID, "parameters": {"a": {"values": [1, 2]}}})
     agent = sweep.agent()
     sweep.take(sweep.agent())
-    study = sweep.scheduler._studies.of(sweep.row, sweep.database)
-    ask = study.engine.ask_n_runs
-
-    def edited(n: int) -> Any:
-        asked = ask(n)
-        assert asked and asked[0].config == {"a": 2}
-        sweep.change(config=json.dumps({**GRID, "parameters": {"a": {"values": [5]}}}))
-        return asked
-
-    study.engine.ask_n_runs = edited  # type: ignore[method-assign]
+    asked = sweep.edit_while_asked({**GRID, "parameters": {"a": {"values": [5]}}})
     assert sweep.beat(agent) == []
+    assert [one.config for one in asked[0]] == [{"a": 2}]
     (command,) = sweep.beat(agent)
     assert command["args"] == {"a": {"value": 5}}
 
