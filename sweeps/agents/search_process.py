@@ -24,7 +24,6 @@ from ..wandb_api import SweepRef, WandbApi
 SILENCE = 45.0  # seconds; a scheduler's client is heard of every 30 (`wandb-core`, its file stream's heartbeat)
 SEARCHING = "searching"
 _POLL = 2.0
-_OVER = ("FINISHED", "CANCELED")
 
 
 def main(path: str, kind: str, lock_file: str, *arguments: str) -> None:
@@ -43,7 +42,7 @@ def main(path: str, kind: str, lock_file: str, *arguments: str) -> None:
         api = WandbApi(backend)
         if not (last and (waited or "SWEEPKIT_SEARCH_AGAIN" in os.environ)):  # else the last one was here, just now
             _write(lock, "")
-            if wait_for_others(lambda: api.sweep(ref).state in _OVER, lambda: api.last_search(ref), last):
+            if wait_for_others(lambda: api.sweep(ref).is_over, lambda: api.last_search(ref), last):
                 return
         _write(lock, SEARCHING)
         try:

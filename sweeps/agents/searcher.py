@@ -32,7 +32,6 @@ RETRIES = 2  # starts of a search that dies without a new run of the sweep in be
 _LOOK = 30.0  # seconds between two looks at how many agents there are
 _POLL = 0.2
 _FAREWELL = 5.0  # seconds for a search that is asked to end
-_OVER = ("FINISHED", "CANCELED")
 T = TypeVar("T")
 _STARTED = "Finished loading run state"  # what W&B's scheduler says once it searches
 
@@ -187,7 +186,7 @@ class Searcher(threading.Thread):
                 self._ending.wait(2.0)
                 continue
             cap = sweep.config.get("run_cap")
-            return sweep.state in _OVER or (isinstance(cap, int) and sweep.run_count >= cap)
+            return sweep.is_over or (isinstance(cap, int) and sweep.run_count >= cap)
         return True
 
     def _runs(self) -> int:
