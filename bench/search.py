@@ -20,11 +20,13 @@ from pathlib import Path
 from report import machine
 from searching import engines, figures, wandb_engine
 from searching.curves import PENDING, Curve, CurveFile, Task, all_of
+from searching.moved import MOVED
 from searching.objectives import OBJECTIVES
 
 CHECKPOINTS = (15, 30, 60)
 GOALS = {"sequential": (0.8, 0.35, 0.12), "pending": (0.9, 0.5, 0.2)}
 FIRST_SEED = 1000
+_NAME = 19  # the width of an objective's name
 
 Curves = dict[Task, Curve]
 
@@ -61,7 +63,7 @@ def _tell_mode(curves: Curves, mode: str, options: argparse.Namespace) -> None:
     title = "one trial at a time" if mode == "sequential" else f"{PENDING[mode]} trials pending"
     print(f"\nMean regret with its 95 % interval, {title}")
     heads = "".join(f"{f'{point} trials':>24}" for point in points)
-    print(f"{'objective':12}{'engine':22}{heads}")
+    print(f"{'objective':{_NAME}}{'engine':22}{heads}")
     regrets = {
         (engine, point): {name: _regrets(curves, engine, mode, name, point) for name in options.objectives}
         for engine in options.engines for point in points
@@ -69,7 +71,7 @@ def _tell_mode(curves: Curves, mode: str, options: argparse.Namespace) -> None:
     for name in options.objectives:
         for engine in options.engines:
             cells = "".join(f"{_mean(regrets[engine, point][name]):>24}" for point in points)
-            print(f"{name:12}{engines.TITLES[engine]:22}{cells}")
+            print(f"{name:{_NAME}}{engines.TITLES[engine]:22}{cells}")
     if "wandb" in options.engines:
         _tell_ratios(regrets, mode, points, options)
     _tell_asks(curves, mode, options)
@@ -82,21 +84,22 @@ def _tell_ratios(
     if not others:
         return
     print("\nMean regret over that of W&B's engine: below 1 is better than W&B's")
-    print(f"{'objective':12}{'engine':22}" + "".join(f"{f'{point} trials':>24}" for point in points))
+    print(f"{'objective':{_NAME}}{'engine':22}" + "".join(f"{f'{point} trials':>24}" for point in points))
     for engine in others:
         found = {point: figures.ratios(regrets[engine, point], regrets["wandb", point]) for point in points}
         for name in options.objectives:
             cells = "".join(f"{found[point][name]:>24.2f}" for point in points)
-            print(f"{name:12}{engines.TITLES[engine]:22}{cells}")
+            print(f"{name:{_NAME}}{engines.TITLES[engine]:22}{cells}")
     print(
         f"Geometric mean of the ratios, each at least {figures.FLOOR}; 0/0 counts as 1; in brackets the 95 % interval"
     )
     for engine in others:
         cells = "".join(f"{_ratio(regrets[engine, point], regrets['wandb', point]):>24}" for point in points)
-        print(f"{'all':12}{engines.TITLES[engine]:22}{cells}")
-    goals = dict(zip(CHECKPOINTS, GOALS[mode], strict=True))
-    cells = "".join(f"{f'at most {goals[point]}' if point in goals else '':>24}" for point in points)
-    print(f"{'':12}{'goal for bayes':22}{cells}")
+        print(f"{'all':{_NAME}}{engines.TITLES[engine]:22}{cells}")
+    if options.objectives == list(OBJECTIVES):  # goals were set for these
+        goals = dict(zip(CHECKPOINTS, GOALS[mode], strict=True))
+        cells = "".join(f"{f'at most {goals[point]}' if point in goals else '':>24}" for point in points)
+        print(f"{'':{_NAME}}{'goal for bayes':22}{cells}")
 
 
 def _tell_asks(curves: Curves, mode: str, options: argparse.Namespace) -> None:
@@ -104,7 +107,7 @@ def _tell_asks(curves: Curves, mode: str, options: argparse.Namespace) -> None:
     for engine in options.engines:
         asks = sorted(s for task, c in curves.items() if (task.engine, task.mode) == (engine, mode) for s in c.asks)
         told = (statistics.median(asks), asks[int(0.95 * (len(asks) - 1))], asks[-1])
-        print(f"{'':12}{engines.TITLES[engine]:22}" + "".join(f"{seconds * 1000:>24,.1f}" for seconds in told))
+        print(f"{'':{_NAME}}{engines.TITLES[engine]:22}" + "".join(f"{seconds * 1000:>24,.1f}" for seconds in told))
 
 
 def _regrets(curves: Curves, engine: str, mode: str, name: str, point: int) -> list[float]:
@@ -140,8 +143,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--engines", type=_some_of(engines.ENGINES), default=list(engines.ENGINES), metavar="A,B",
                         help=f"out of {', '.join(engines.ENGINES)}")  # fmt: skip
-    parser.add_argument("--objectives", type=_some_of(OBJECTIVES), default=list(OBJECTIVES), metavar="A,B",
-                        help=f"out of {', '.join(OBJECTIVES)}")  # fmt: skip
+    parser.add_argument("--objectives", type=_some_of(OBJECTIVES | MOVED), default=list(OBJECTIVES), metavar="A,B",
+                        help=f"out of {', '.join(OBJECTIVES)}, which are taken unless given; and of "
+                             f"{', '.join(MOVED)}, whose optimum lies elsewhere for each seed")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, help="processes, each with one thread (1)")
     parser.add_argument("--json", type=Path, metavar="FILE",
                         help="keep curves there, a line of JSON each; none is measured twice")  # fmt: skip

@@ -1,9 +1,12 @@
 """Where a Gaussian process promises most: the expected improvement, and the search for its highest places.
 
 Source of the formula, in a form that does not vanish far from the best value: Ament, Daulton, Eriksson, Balandat and
-Bakshy, Unexpected Improvements to Expected Improvement for Bayesian Optimization (2023). The search needs no gradients,
-so that continuous, ordered and categorical axes are searched alike: it looks at points spread evenly and at neighbours
-of the best ones, then walks from the most promising with steps that shrink.
+Bakshy, Unexpected Improvements to Expected Improvement for Bayesian Optimization (2023). Source of weighing it with a
+belief that fades as more becomes known: Hvarfner, Stoll, Souza, Lindauer, Hutter and Nardi, πBO: Augmenting Acquisition
+Functions with User Beliefs for Bayesian Optimization (2022).
+
+The search needs no gradients, so that continuous, ordered and categorical axes are searched alike: it looks at points
+spread evenly and at neighbours of the best ones, then walks from the most promising with steps that shrink.
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import log_ndtr, ndtr
-from scipy.stats import qmc
 
 from .axes import Axis
+from .design import belief, spread
 from .gaussian import Array, GaussianProcess
 
 _SPREAD = 512  # points all over the cube
@@ -24,13 +27,14 @@ _WIDE = (0.2, 0.05)
 _STARTS, _APART = 4, 0.05  # walks, and how far from each other they begin
 _WALK = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # the steps of a walk, parts of an axis
 _STEPS = 40  # neighbours that are looked at for each step
+_TRUST = 10.0  # the belief counts with this power over the number of points that are known
 _SAME = 1e-4  # points nearer than this along every axis are the same point
 _FAR = -50.0  # beyond this many deviations the expansion of log EI is used
 _LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 class Acquisition:
-    """The logarithm of the expected improvement on ``model``; points of ``known`` (n, axes) improve nothing."""
+    """The logarithm of the expected improvement on ``model``, weighed; what is ``known`` (n, axes) improves nothing."""
 
     def __init__(self, axes: Sequence[Axis], model: GaussianProcess, known: Array) -> None:
         self._axes = axes
@@ -65,6 +69,7 @@ class Acquisition:
     def _worth(self, points: Array) -> Array:
         means, deviations = self._model.predict(points)
         worth = log_improvement((self._model.least - means) / deviations) + np.log(deviations)
+        worth += _TRUST / len(self._known) * belief(self._axes, points)
         apart = np.abs(points[:, None] - self._known[None]).max(axis=2).min(axis=1)
         worth[apart < _SAME] = -np.inf
         return np.asarray(worth)
@@ -91,12 +96,6 @@ class Acquisition:
                 reflected = 1 - np.abs(1 - np.abs(point[i] + steps[rows, i]))  # at both ends: few end up on the edge
                 points[rows, i] = np.clip(reflected, 0.0, 1.0)
         return points
-
-
-def spread(axes: Sequence[Axis], count: int, rng: np.random.Generator) -> Array:
-    """``count`` points, a power of two, spread evenly over all axes: a scrambled Sobol sequence, (count, axes)."""
-    units = qmc.Sobol(len(axes), scramble=True, rng=rng).random(count)
-    return np.stack([axis.from_unit(units[:, i]) for i, axis in enumerate(axes)], axis=1)
 
 
 def log_improvement(z: Array) -> Array:

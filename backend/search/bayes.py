@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from .acquisition import Acquisition, spread
+from .acquisition import Acquisition
 from .axes import Axis, axes, decoded, fixed
+from .design import start
 from .gaussian import Array, GaussianProcess
 from .interface import RunWithMetrics
 from .metric import Metric
@@ -26,10 +27,10 @@ from .random import RandomEngine
 _FITTED = 400  # runs that the model sees at most, the best and the latest ones: asking stays quick,
 _NUMBERS = 4_000_000  # or fewer with many axes: squared distances that are held at a time
 _REPRESENTED = 100  # of those, runs that its hyperparameters are fitted to
-_EXTRA, _STARTED = 2, 16  # runs before the model is asked: so many more than there are axes, but no more than these
-_SPREAD = 64  # points that are spread evenly, for as many agents as ask before
+_STARTED = 4  # runs before the model is asked,
+_FEWEST = 3  # and of these so many must be over: until then agents asking side by side get further points of the start
+_START = 64  # of which there are so many
 _BEST = 3  # runs whose neighbourhood is searched
-_FEWEST = 4  # runs that a model needs: until so many are over, agents asking side by side get evenly spread points
 _ENDED, _PRIOR = "ended:", "prior:"  # how the model's runs are called that are not alive; no engine's id has a colon
 
 
@@ -64,11 +65,10 @@ class Problem:
 class BayesEngine(RandomEngine):
     """The model is fitted anew for each ask, to the runs as they are then.
 
-    The first runs are spread evenly over the space, two more than it has axes: with fewer the model knows too little of
-    any axis, with more there are less left for what it says. A run that failed, crashed or was killed is worth the
-    worst value of all (``impute``). One that early termination stopped is worth the best that it had logged, since
-    that is known. Pending runs are taken to be worth what the model believes of them, so that agents asking side by
-    side are sent to different places.
+    The first run is the middle of the space, the next three are spread; more would leave less for what the model says.
+    A run that failed, crashed or was killed is worth the worst value of all (``impute``). One that early termination
+    stopped is worth the best that it had logged, since that is known. Pending runs are taken to be worth what the model
+    believes of them, so that agents asking side by side are sent to different places.
     """
 
     _prior: list[RunWithMetrics] = field(default_factory=list, init=False)
@@ -85,7 +85,7 @@ class BayesEngine(RandomEngine):
         encoded = self._encode(values)
         told = [name for name in known if encoded[name] is not None]
         started = self._known_runs() + len(self._prior)
-        if not self._axes or len(told) < _FEWEST or started < min(len(self._axes) + _EXTRA, _STARTED):
+        if not self._axes or len(told) < _FEWEST or started < _STARTED:
             return None
         sign = -1.0 if self._metric.maximize else 1.0
         pending = [point for name, point in encoded.items() if values[name] is None and point is not None]
@@ -118,7 +118,7 @@ class BayesEngine(RandomEngine):
         """The configurations of the first runs."""
         if not self._axes:
             return []
-        return decoded(self._axes, spread(self._axes, _SPREAD, _rng(self.seed)))
+        return decoded(self._axes, start(self._axes, _START, _rng(self.seed)))
 
     def _propose(self) -> dict[str, Any] | None:
         suggestions, self._solved = self._solved, None

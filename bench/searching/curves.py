@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import digits_table, engines, objectives
+from . import digits_table, engines, moved, objectives
 
 PENDING = {"sequential": 1, "pending": 8}  # mode -> how many trials are running when the next one is asked for
 
@@ -43,7 +43,7 @@ class Curve:
 
 def measure(task: Task, trials: int) -> Curve:
     """Go an engine's way: the oldest of the running trials is told, then a new one is asked for."""
-    objective = objectives.OBJECTIVES[task.objective]
+    objective = _objective(task)
     searcher = engines.ENGINES[task.engine](objective, task.seed)
     running: deque[tuple[object, dict[str, object]]] = deque()
     regrets: list[float] = []
@@ -60,14 +60,20 @@ def measure(task: Task, trials: int) -> Curve:
     return Curve(task, version(task), tuple(regrets), tuple(asks))
 
 
+def _objective(task: Task) -> objectives.Objective:
+    if task.objective in moved.MOVED:
+        return moved.MOVED[task.objective].at(task.objective, task.seed)
+    return objectives.OBJECTIVES[task.objective]
+
+
 def version(task: Task) -> str:
     """What a curve depends on besides its task: the engine's version and the objective's."""
-    return f"{engines.version(task.engine)}; objectives {_objectives()}"
+    return f"{engines.version(task.engine)}; objectives {_objectives(task.objective in moved.MOVED)}"
 
 
 @functools.cache
-def _objectives() -> str:
-    files = (Path(objectives.__file__), digits_table.TABLE)
+def _objectives(is_moved: bool) -> str:
+    files = [Path(objectives.__file__), digits_table.TABLE, *([Path(moved.__file__)] if is_moved else [])]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from scipy import integrate, stats
-from sweepkit.backend.search.acquisition import Acquisition, log_improvement, spread
+from sweepkit.backend.search.acquisition import Acquisition, log_improvement
 from sweepkit.backend.search.axes import axes
+from sweepkit.backend.search.design import spread
 from sweepkit.backend.search.gaussian import Array, GaussianProcess, _loss
 from sweepkit.space import parse
 
