@@ -24,6 +24,7 @@ class Moved:
     least: float = 0.0
 
     def at(self, name: str, seed: int) -> Objective:
+        """The objective of that name whose ranges lie around the optimum as the seed says."""
         place = random.Random(f"{name}:{seed}")
         parameters = {}
         for n, best in enumerate(self.optimum, 1):
