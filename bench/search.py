@@ -6,7 +6,7 @@ Simple regret is how far the best of the told trials lies above the objective's 
 pending, eight trials are asked for, then always the oldest is told and a new one asked for. W&B's engine is the
 package ``sweeps`` in an environment of its own, made once in the user's cache. Optuna's samplers come with their
 defaults and the distributions that its users write. ``--objectives`` also takes four whose optimum lies at another
-place for each seed, where beginning in the middle gains nothing. The seeds from 1000 on are for figures that are shown;
+place for each seed, so that it is seldom where a search begins. The seeds from 1000 on are for figures that are shown;
 whoever works on a search takes others (``--first-seed``).
 """
 

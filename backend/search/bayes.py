@@ -27,9 +27,8 @@ from .random import RandomEngine
 _FITTED = 400  # runs that the model sees at most, the best and the latest ones: asking stays quick,
 _NUMBERS = 4_000_000  # or fewer with many axes: squared distances that are held at a time
 _REPRESENTED = 100  # of those, runs that its hyperparameters are fitted to
-_STARTED = 4  # runs before the model is asked,
-_FEWEST = 3  # and of these so many must be over: until then agents asking side by side get further points of the start
-_START = 64  # of which there are so many
+_STARTED, _FEWEST = 4, 3  # runs that must have begun, and that must be over, before the model is asked
+_START = 64  # points of the start, which agents get until then, however many ask side by side
 _BEST = 3  # runs whose neighbourhood is searched
 _ENDED, _PRIOR = "ended:", "prior:"  # how the model's runs are called that are not alive; no engine's id has a colon
 

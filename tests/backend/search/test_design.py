@@ -1,4 +1,4 @@
-"""Where a search begins: in the middle, then spread as believed, and what is believed fades as runs are known."""
+"""Where a search begins: in the middle, then spread as believed, then where its model says, also at the edge."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from sweepkit.backend.search import RunWithMetrics, make, settings
+from sweepkit.backend.search import MemoryLedger, RunWithMetrics, make, settings
 from sweepkit.backend.search.axes import axes, decoded
+from sweepkit.backend.search.bayes import BayesEngine
 from sweepkit.backend.search.design import belief, spread, start
 from sweepkit.space import parse
 
@@ -61,6 +62,16 @@ def test_belief_is_highest_in_the_middle_and_knows_no_categories() -> None:
     (axis,) = axes(parse({"x": {"min": 0.0, "max": 1.0}}).parameters)
     end, near_end, inner, middle = belief([axis], np.array([[1.0], [0.98], [0.9], [0.5]]))
     assert -np.inf < end == near_end < inner < middle
+
+
+@pytest.mark.parametrize(("begun", "over", "is_asked"), [(8, 2, False), (8, 3, True), (3, 3, False), (4, 4, True)])
+def test_the_model_is_asked_after_a_few_runs(begun: int, over: int, is_asked: bool) -> None:
+    config = {"method": "bayes", "metric": {"name": "loss", "goal": "minimize"}, "parameters": SPACE}
+    engine = BayesEngine(settings.read(config), "few", MemoryLedger(settings.read(config)))
+    asked = list(engine.ask_n_runs(begun) or ())
+    for n, run in enumerate(asked[:over]):
+        engine.tell_run(run.run_id, RunWithMetrics(run.config, "finished", run.run_id, (float(n),)))
+    assert (engine.problem() is not None) == is_asked
 
 
 def test_a_search_begins_in_the_middle_and_finds_what_lies_at_the_edge_all_the_same() -> None:
