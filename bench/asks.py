@@ -27,6 +27,7 @@ from typing import Any
 import agents
 import servers
 from agents import Asking
+from options import positive, positives
 from report import Figure, Report
 from searching import wandb_engine
 from servers import Server
@@ -159,9 +160,8 @@ def _loss(config: dict[str, Any]) -> float:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="How long an ask of a bayes sweep takes over HTTP.")
-    trials = lambda text: [int(part) for part in text.split(",")]  # noqa: E731
-    parser.add_argument("--trials", type=trials, default=[10, 100, 500, 2000], help="ended trials (10,100,500,2000)")
-    parser.add_argument("--asks", type=int, default=60, help="asks at each (60)")
+    parser.add_argument("--trials", type=positives, default=[10, 100, 500, 2000], help="ended trials (10,100,500,2000)")
+    parser.add_argument("--asks", type=positive, default=60, help="asks at each (60)")
     parser.add_argument("--every", type=float, default=0.25, metavar="S", help="s between a trial and the next (0.25)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     return parser.parse_args()

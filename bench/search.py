@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from options import positive
 from report import machine
 from searching import engines, figures, wandb_engine
 from searching.curves import PENDING, Curve, CurveFile, Task, all_of
@@ -136,9 +137,9 @@ def _say_reused(curves: Curves, options: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Regret of searches beside W&B's own engine.")
-    parser.add_argument("--seeds", type=int, default=20, help="how many seeds (20)")
+    parser.add_argument("--seeds", type=positive, default=20, help="how many seeds (20)")
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help=f"the first of them ({FIRST_SEED})")
-    parser.add_argument("--trials", type=int, default=60, help="trials of each search (60)")
+    parser.add_argument("--trials", type=positive, default=60, help="trials of each search (60)")
     parser.add_argument(
         "--mode", choices=[*PENDING, "both"], default="both", help="trials that run side by side (both)"
     )
@@ -147,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--objectives", type=_some_of(OBJECTIVES | MOVED), default=list(OBJECTIVES), metavar="A,B",
                         help=f"out of {', '.join(OBJECTIVES)}, which are taken unless given; and of "
                              f"{', '.join(MOVED)}, whose optimum lies elsewhere for each seed")  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=1, help="processes, each with one thread (1)")
+    parser.add_argument("--jobs", type=positive, default=1, help="processes, each with one thread (1)")
     parser.add_argument("--json", type=Path, metavar="FILE",
                         help="keep curves there, a line of JSON each; none is measured twice")  # fmt: skip
     return parser

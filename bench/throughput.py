@@ -27,6 +27,7 @@ from typing import Any
 
 import crowd
 import servers
+from options import positive
 from report import Figure, Report, machine
 from servers import Server
 
@@ -281,8 +282,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     default = Path(os.environ.get("SWEEPKIT_DATA_ROOT") or Path.home() / ".cache" / "sweepkit" / "data")
     parser.add_argument("--data-root", type=Path, metavar="DIR", default=default, help=f"has MNIST/raw; else {default}")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each contender (3)")
-    parser.add_argument("--epochs", type=int, default=15, help="of the seed job (15)")
+    parser.add_argument("--seeds", type=positive, default=3, help="runs of each contender (3)")
+    parser.add_argument("--epochs", type=positive, default=15, help="of the seed job (15)")
     parser.add_argument("--quick", action="store_true", help="one seed, two epochs, four trials: to see that it works")
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import requests
 import servers
+from options import positive
 from report import Figure, Report
 from servers import Server
 
@@ -104,7 +105,7 @@ def ask(server: Server, query: str, **variables: object) -> dict[str, dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Seconds a trial that trains nothing.")
-    parser.add_argument("--trials", type=int, default=12, help="trials of each agent (12)")
+    parser.add_argument("--trials", type=positive, default=12, help="trials of each agent (12)")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     sweepkit = [sys.executable, "-m", "sweepkit", "agents", "--backend", "embedded", "--cpu-slots", "1"]

@@ -105,3 +105,12 @@ def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         search.main(["--engines", "rondom"])
     assert "allowed are wandb, tpe, gp, random, bayes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["0", "-3", "two", "1.5"])
+@pytest.mark.parametrize("option", ["--seeds", "--trials", "--jobs"])
+def test_what_is_no_count_is_refused(option: str, given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        search.main([f"{option}={given}"])
+    assert ended.value.code == 2
+    assert f"argument {option}: '{given}' is no whole number from 1" in capsys.readouterr().err
